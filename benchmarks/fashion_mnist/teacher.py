@@ -1,6 +1,5 @@
 """The Fashion-MNIST teacher: a residual network of 0.7 M parameters."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -1,0 +1,89 @@
+"""Run a PyTorch teacher in the fastest runtime that is here and agrees with it. Imported once torch is needed."""
+
+import tempfile
+import time
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgekd.quiet import quiet
+from edgekd.teachers import TeacherOutputs
+from edgekd.teachers.loaded import Answer, LoadedTeacher
+from edgekd.teachers.torch_module import Answering
+
+EXPORT_S = 5.0
+"""What an export costs, imports included (measured 2026, two cores): a shorter pass over the data is not worth it."""
+TOLERANCE = 1e-4
+"""Largest difference from PyTorch, relative to the largest value: what float32 sums in another order differ by."""
+ODD_BATCH = 7
+"""A batch of another size than the exported one: an export may have fixed it."""
+
+
+def accelerate(teacher: LoadedTeacher, answering: Answering, sample: NDArray[np.float32], samples: int) -> LoadedTeacher:
+    """The teacher through ONNX Runtime, if that is here, agrees on `sample` and is faster; else the teacher as it is.
+
+    Args:
+        teacher: as it runs in PyTorch.
+        answering: its network.
+        sample: normalised real inputs (B, C, H, W).
+        samples: how many the teacher will be asked for at least.
+    """
+    here = all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+    torch_s = _seconds(teacher.answer, sample)
+    if not here or torch.cuda.is_available() or torch_s / len(sample) * samples < EXPORT_S:
+        return teacher
+    try:
+        answer = _through_onnxruntime(answering, sample)
+        agrees = all(_agree(teacher.answer(part), answer(part)) for part in (sample, sample[:ODD_BATCH]))
+    except Exception:  # an exporter may fail in any way on a user's network, which PyTorch itself runs
+        return teacher
+    if not agrees or _seconds(answer, sample) >= torch_s:
+        return teacher
+    return replace(teacher, runtime="onnxruntime", answer=answer)
+
+
+def _through_onnxruntime(answering: Answering, sample: NDArray[np.float32]) -> Answer:
+    import onnxruntime
+
+    with quiet(), tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
+        file = Path(folder, "teacher.onnx")
+        torch.onnx.export(
+            answering,
+            (torch.from_numpy(sample[:2]),),
+            file,
+            dynamo=True,
+            external_data=False,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            verbose=False,
+        )
+        session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def answer(inputs: NDArray[np.float32]) -> TeacherOutputs:
+        found = session.run(None, {name: inputs})
+        return TeacherOutputs(logits=found[0], embedding=found[1] if len(found) > 1 else None)
+
+    return answer
+
+
+def _agree(expected: TeacherOutputs, found: TeacherOutputs) -> bool:
+    pairs = [(expected.logits, found.logits)]
+    if expected.embedding is not None and found.embedding is not None:
+        pairs.append((expected.embedding, found.embedding))
+    same = (expected.embedding is None) == (found.embedding is None)
+    return same and all(a.shape == b.shape and np.abs(a - b).max() <= TOLERANCE * np.abs(a).max() for a, b in pairs)
+
+
+def _seconds(answer: Answer, sample: NDArray[np.float32]) -> float:
+    """Of the faster of two batches, after one to warm up."""
+    answer(sample)
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        answer(sample)
+        times.append(time.perf_counter() - started)
+    return min(times)

@@ -1,0 +1,10 @@
+"""Measuring: one procedure for every device, raw values first, statistics computed from them.
+
+harness.py      pushed to the device beside a target's runner.py: runs a job, answers with one JSON document
+transport.py    how files and commands reach a device
+reply.py        a device's answer, read strictly: it is data from outside
+procedure.py    the passes, in fresh processes: empty baseline, memory, latency, energy
+meters.py       energy sensors
+statistics.py   the percentiles that so many samples allow
+measure.py      the record of one model file: the core of `edgekd bench`
+"""

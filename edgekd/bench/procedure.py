@@ -1,0 +1,216 @@
+"""The measuring procedure, the same for every device: a fresh process a pass, and no pass that measures two things.
+
+A round is three processes: `empty` (the runtime, no model), `memory` (load and a few queries), `latency`. Rounds repeat,
+so that latencies come from several processes and several moments: where memory happens to lie makes a process faster
+or slower for its whole life, and one process would not show it. Latencies are pooled in the order taken.
+
+Peak memory of a model = peak RSS of `memory` - peak RSS of `empty`, round by round; the figure is the median. It holds
+weights, arenas and what of the runtime only a model touches; the runtime's own footprint is left out, and memory
+of accelerators and drivers is not seen.
+"""
+
+import contextlib
+import statistics
+import time
+from pathlib import Path
+
+from edgekd.artifact import files_of, size_of
+from edgekd.bench.conditions import activity, doubts, instability
+from edgekd.bench.meters import Meter, Rapl, idle_watts
+from edgekd.bench.reply import Reply, RunFailed
+from edgekd.bench.runs import Runs
+from edgekd.bench.settings import Settings
+from edgekd.bench.statistics import fewest_samples
+from edgekd.bench.transport import Transport, connect
+from edgekd.device import LOCAL, Device
+from edgekd.errors import InputError, StageError
+from edgekd.target import Target
+from edgekd.types import Artifact, Measurement, Profile, Provenance, Scalar
+
+IDLE_S = 1.0
+ENERGY_S = 2.0  # RAPL counters step every millisecond: 0.1 % of this
+
+
+def profile(
+    artifact: Artifact,
+    device: Device,
+    *,
+    target: Target,
+    transport: Transport | None = None,
+    threads: int = 1,
+    settings: Settings | None = None,
+    meter: Meter | None = None,
+) -> Profile:
+    """Measure a built artifact on a device.
+
+    Args:
+        transport: where the device is; None is this machine, which is right for the device `local` only.
+        settings: None for the full procedure of a few seconds.
+        meter: an energy sensor; None for this machine's own.
+
+    Raises:
+        DeviceError: where the device is lost, or answers nonsense.
+        StageError: where the artifact does not load or run there.
+        MissingExtraError: where this machine lacks the runtime.
+    """
+    try:
+        return profile_file(
+            artifact.path, device, target=target, transport=transport, threads=threads, settings=settings, meter=meter
+        )
+    except RunFailed as failure:
+        raise StageError("profile", str(failure), f"try it alone: edgekd bench {artifact.path.name}") from failure
+
+
+def profile_file(
+    model: Path,
+    device: Device,
+    *,
+    target: Target,
+    transport: Transport | None = None,
+    threads: int = 1,
+    settings: Settings | None = None,
+    meter: Meter | None = None,
+) -> Profile:
+    """As `profile`, for any model file that the target's runner can load; RunFailed where it cannot."""
+    if threads < 1:
+        raise InputError(f"{threads} threads were asked for, expected at least 1")
+    files_of(model)
+    reason = unmeasurable(target, device, connected=transport is not None)
+    if reason:
+        absent = [Measurement.unavailable(m, reason) for m in ("latency_ms", "peak_memory_bytes", "energy_mj")]
+        return Profile(latency_ms=absent[0], peak_memory_bytes=absent[1], energy_mj=absent[2], size_bytes=size_of(model))
+    with contextlib.ExitStack() as stack:
+        if transport is None:
+            transport = connect(LOCAL)
+            stack.callback(transport.close)
+        runs = Runs(model, device, target, transport, threads, settings or Settings())
+        runs.push()
+        return _measure(runs, meter or Rapl())
+
+
+def unmeasurable(target: Target, device: Device, *, connected: bool) -> str | None:
+    """Why nothing can be measured, or None where it can."""
+    reason = target.unmeasurable(device)
+    if reason is None and target.runner is None:
+        reason = f"target {target.name} has no runner"
+    if reason is None and device.name != LOCAL and not connected:
+        reason = f'{device.name} is not connected: give its address as connect = "ssh:HOST" or "adb:SERIAL"'
+    return reason
+
+
+def _measure(runs: Runs, meter: Meter) -> Profile:
+    """All rounds, then energy where the meter can see this device."""
+    latencies, memories = [], []
+    for share in runs.settings.shares():
+        memories.append((runs.run("empty"), runs.run("memory")))
+        latencies.append(runs.run("latency", share))
+    runs.check_alike([reply for pair in memories for reply in pair] + latencies)
+    latency = _latency(runs, latencies)
+    return Profile(
+        latency_ms=latency,
+        peak_memory_bytes=_memory(runs, memories),
+        energy_mj=_energy(runs, meter, latency),
+        size_bytes=size_of(runs.model),
+    )
+
+
+def _conditions(runs: Runs, reply: Reply) -> dict[str, Scalar]:
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(reply.versions.items()))
+    return {
+        "device": runs.device.name,
+        "target": runs.target.name,
+        "threads": runs.threads,
+        "runtime": versions,
+        **reply.machine,
+        "cpus": reply.cpus,
+        "inputs": f"random, seed {runs.settings.seed}: standard normal, or integers",
+    }
+
+
+def _provenance(reply: Reply) -> Provenance:
+    """An emulator's time is not the device's: emulated boards say so in the line that names their processor."""
+    return Provenance.EMULATED if "emulated" in reply.machine.get("cpu", "").lower() else Provenance.MEASURED
+
+
+def _latency(runs: Runs, replies: list[Reply]) -> Measurement:
+    """Milliseconds of every query, process by process, in the order taken."""
+    settings = runs.settings
+    series = [[ns / 1e6 for ns in reply.latency_ns] for reply in replies]
+    values = tuple(value for run in series for value in run)
+    conditions = {
+        **_conditions(runs, replies[0]),
+        **activity(replies),
+        "processes": len(replies),
+        "warmup_queries": settings.warmup_queries,
+        "percentiles": "p50: sample median; others: LoadGen early stopping, confidence 0.99",
+    }
+    warnings = doubts(conditions, runs.threads, replies[0].cpus) + instability(series)
+    fewest = fewest_samples(90)
+    if len(values) < fewest:
+        warnings.append(f"{len(values)} queries are too few for a p90: make at least {fewest}")
+    elif settings.queries is None and len(values) < settings.min_queries:
+        warnings.append(
+            f"{len(values)} queries fitted into {settings.max_seconds:g} s, not {settings.min_queries}: allow more seconds"
+        )
+    return Measurement(
+        metric="latency_ms", values=values, provenance=_provenance(replies[0]), conditions=conditions, warnings=tuple(warnings)
+    )
+
+
+def _memory(runs: Runs, pairs: list[tuple[Reply, Reply]]) -> Measurement:
+    """Differences of peak RSS in bytes, one a round, in the order taken."""
+    peaks = [(_peak(empty), _peak(loaded)) for empty, loaded in pairs]
+    values = tuple(float(loaded - empty) for empty, loaded in peaks)
+    conditions: dict[str, Scalar] = {
+        **_conditions(runs, pairs[0][1]),
+        "processes": len(pairs),
+        "empty_peak_bytes": statistics.median(empty for empty, _ in peaks),
+    }
+    shared = [loaded.pss_bytes - empty.pss_bytes for empty, loaded in pairs if empty.pss_bytes and loaded.pss_bytes]
+    if shared:
+        conditions["pss_bytes"] = statistics.median(shared)
+    lost = "the model's memory is lost in the runtime's: the peak without a model is as high"
+    return Measurement(
+        metric="peak_memory_bytes",
+        values=values,
+        provenance=_provenance(pairs[0][1]),
+        conditions=conditions,
+        warnings=(lost,) if statistics.median(values) <= 0 else (),
+    )
+
+
+def _peak(reply: Reply) -> int:
+    assert reply.peak_rss_bytes is not None  # parse() demands it of these modes
+    return reply.peak_rss_bytes
+
+
+def _energy(runs: Runs, meter: Meter, latency: Measurement) -> Measurement:
+    """Millijoules a query, above idle, one value a round: (long run - short run) / queries, so that start-up cancels."""
+    reason = meter.unavailable(runs.device)
+    if reason is None and latency.provenance is Provenance.EMULATED:
+        reason = "an emulator's energy is not the device's"
+    if reason:
+        return Measurement.unavailable("energy_mj", reason)
+    extra = max(1, round(ENERGY_S * 1000 / statistics.median(latency.values)))
+    idle = idle_watts(meter, IDLE_S)
+    values = []
+    for _ in runs.settings.shares():
+        short, long = (_joules(runs, meter, idle, queries) for queries in (1, 1 + extra))
+        values.append((long - short) / extra * 1000)
+    low = "energy does not exceed the idle machine's: measure when nothing else runs"
+    return Measurement(
+        metric="energy_mj",
+        values=tuple(values),
+        provenance=latency.provenance,
+        conditions={**latency.conditions, "meter": meter.name, "idle_w": round(idle, 3), "queries": extra},
+        warnings=(low,) if min(values) <= 0 else (),
+    )
+
+
+def _joules(runs: Runs, meter: Meter, idle_w: float, queries: int) -> float:
+    """Energy of one latency pass above idle, its start-up included."""
+    begin = time.perf_counter()
+    meter.start()
+    runs.run("latency", Settings(processes=1, queries=queries).shares()[0])
+    joules = meter.stop()
+    return joules - idle_w * (time.perf_counter() - begin)

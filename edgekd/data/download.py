@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -45,11 +46,11 @@ def _fetch(address: str, name: str) -> bytes:
     from rich.console import Console
     from rich.progress import Progress
 
-    packed = bytearray()
+    packed, console = bytearray(), Console(stderr=True)
     try:
         with (
             urllib.request.urlopen(address, timeout=TIMEOUT_S) as reply,
-            Progress(console=Console(stderr=True), transient=True) as progress,
+            Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
         ):
             task = progress.add_task(f"fetching {name}", total=int(reply.headers.get("Content-Length") or 0) or None)
             while chunk := reply.read(CHUNK_BYTES):
@@ -57,7 +58,8 @@ def _fetch(address: str, name: str) -> bytes:
                 progress.advance(task, len(chunk))
                 if len(packed) > LARGEST_BYTES:
                     raise InputError(f"{address}: more than {LARGEST_BYTES:,} bytes came: not the original file")
-    except (OSError, ValueError, urllib.error.URLError) as error:
-        cause = getattr(error, "reason", error)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # A HTTPError's text has the status and the reason, any other URLError's is its reason in brackets.
+        cause = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
         raise InputError(f"{address} cannot be fetched: {cause}; fetch the files yourself and set [data] dir") from error
     return bytes(packed)

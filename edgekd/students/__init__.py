@@ -1,0 +1,60 @@
+"""What a student family is: a space of architectures, and a way to build each of them.
+
+`FAMILIES` names the built-in ones; `module:name` names anyone's own.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgekd.errors import InputError, did_you_mean
+from edgekd.types import Candidate, Scalar
+
+FAMILIES = {"mbconv": "edgekd.students.mbconv:MBCONV", "resnet": "edgekd.students.resnet:RESNET"}
+
+
+class Family(Protocol):
+    def space(self, input_shape: tuple[int, ...]) -> dict[str, tuple[Scalar, ...]]:
+        """Values of each axis for samples of `input_shape` (C, H, W), cheapest first: the first of each is the smallest."""
+        ...
+
+    def build(self, params: Mapping[str, Scalar], input_shape: tuple[int, ...], classes: int) -> Any:
+        """The untrained `torch.nn.Module` from (B, C, H, W) to logits (B, classes); `input_shape` is the resized one."""
+        ...
+
+
+def find_family(name: str, base: Path | None = None) -> Family:
+    """A family by its name or by `module:name` (a file beside the project counts). Raises InputError."""
+    from edgekd.plugins import load_attribute
+
+    if ":" in name:
+        family: Family = load_attribute(name, base)
+        return family
+    if name not in FAMILIES:
+        raise InputError(f"[students] family '{name}' is not known" + did_you_mean(name, FAMILIES))
+    built_in: Family = load_attribute(FAMILIES[name], None)
+    return built_in
+
+
+def restricted(space: Mapping[str, tuple[Scalar, ...]], axes: Mapping[str, tuple[Scalar, ...]]) -> dict[str, tuple[Scalar, ...]]:
+    """The space with the project's own values for some axes. Raises InputError for an axis that the family has not."""
+    for axis in axes:
+        if axis not in space:
+            raise InputError(f"[students.axes] has no axis '{axis}'" + did_you_mean(axis, space))
+    return {axis: tuple(axes.get(axis, values)) for axis, values in space.items()}
+
+
+def smallest(family: str, space: Mapping[str, tuple[Scalar, ...]]) -> Candidate:
+    """The candidate with the cheapest value on every axis: what it cannot meet, none can."""
+    return Candidate.of(family, {axis: values[0] for axis, values in space.items()})
+
+
+def image_size(candidate: Candidate, input_shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """(height, width) that this candidate's images are resized to; None where it takes them as they are."""
+    size = candidate.values.get("input_size")
+    return None if size is None or int(size) == input_shape[1] else (int(size), int(size))
+
+
+def resized_shape(candidate: Candidate, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape (C, H, W) of one sample as the candidate takes it."""
+    return (input_shape[0], *(image_size(candidate, input_shape) or input_shape[1:]))

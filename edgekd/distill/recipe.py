@@ -1,0 +1,63 @@
+"""How a student is trained: numbers only, no data and no network."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedLoss:
+    """A distillation loss by name, its weight in the sum, and the numbers that its factory takes."""
+
+    name: str
+    weight: float
+    numbers: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Σ weight · distillation loss + task_weight · cross-entropy, by SGD with Nesterov momentum under a one-cycle rate.
+
+    `average_decay` is that of the exponential moving average of the weights, which is what ships; 0 ships the last weights.
+    `threads` None takes all cores: the same number gives the same weights bit by bit on a CPU.
+    """
+
+    losses: tuple[WeightedLoss, ...]
+    task_weight: float
+    epochs: int
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    average_decay: float = 0.998
+    views: int = 8
+    seed: int = 0
+    threads: int | None = None
+    max_minutes: float | None = None
+
+    def steps_per_epoch(self, samples: int) -> int:
+        """The last batch, if not full, is dropped unless it is the only one: batch normalisation wants full ones."""
+        return max(1, samples // self.batch_size)
+
+
+WARM_UP = 0.2
+"""Share of the steps over which the rate rises. Smith and Topin 2018, arXiv:1708.07120, use 0.3 to 0.45; small students
+gain from a longer descent (benchmarks/LOG.md)."""
+
+
+def rate(step: int, steps: int, peak: float) -> float:
+    """Learning rate of a step, counted from 0: half a cosine up from peak / 25, half a cosine down to peak / 10,000."""
+    rise = max(1, round(WARM_UP * steps))
+    if step < rise:
+        return _cosine(peak / 25, peak, step / rise)
+    return _cosine(peak, peak / 1e4, (step - rise) / max(1, steps - rise))
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def average_decay(step: int, decay: float) -> float:
+    """Of the weights' moving average at a step: short at first, so that it forgets the untrained network."""
+    return min(decay, (1 + step) / (10 + step))

@@ -37,7 +37,7 @@ def accelerate(teacher: LoadedTeacher, answering: Answering, sample: NDArray[np.
     if not here or torch.cuda.is_available() or torch_s / len(sample) * samples < EXPORT_S:
         return teacher
     try:
-        answer = _through_onnxruntime(answering, sample)
+        answer = through_onnxruntime(answering, sample)
         agrees = all(_agree(teacher.answer(part), answer(part)) for part in (sample, sample[:ODD_BATCH]))
     except Exception:  # an exporter may fail in any way on a user's network, which PyTorch itself runs
         return teacher
@@ -46,7 +46,8 @@ def accelerate(teacher: LoadedTeacher, answering: Answering, sample: NDArray[np.
     return replace(teacher, runtime="onnxruntime", answer=answer)
 
 
-def _through_onnxruntime(answering: Answering, sample: NDArray[np.float32]) -> Answer:
+def through_onnxruntime(answering: Answering, sample: NDArray[np.float32]) -> Answer:
+    """The network exported to ONNX, answering any number of samples of the shape of `sample`'s (at least 2 of them)."""
     import onnxruntime
 
     with quiet(), tempfile.TemporaryDirectory(prefix="edgekd-") as folder:

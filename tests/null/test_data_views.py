@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekd.data import RawArray
 from edgekd.data.views import GAMMA, MASK, Augment, draws, mix, permutation, render
 
 PICTURES = np.random.default_rng(0).integers(1, 256, (40, 2, 6, 5)).astype(np.uint8)
@@ -78,7 +79,7 @@ def test_seeds_and_views_differ() -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_type_and_original_stay(dtype: type) -> None:
     """The type is kept, and the samples that were given are not written to."""
-    given_pictures = PICTURES.astype(dtype)
+    given_pictures: RawArray = PICTURES.astype(dtype)
     kept = given_pictures.copy()
     assert render(given_pictures, IDS, 0, 0, BOTH).dtype == dtype
     np.testing.assert_array_equal(kept, given_pictures)

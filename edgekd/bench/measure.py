@@ -60,8 +60,7 @@ def measure_model(
     try:
         found = profile_file(path, where, target=chosen, transport=transport, threads=threads, settings=settings, meter=meter)
     except RunFailed as failure:
-        what = {"load": "be loaded", "run": "run"}.get(failure.stage, failure.stage)
-        raise InputError(f"{model}: {chosen.name} cannot {what} this model: {failure.cause}") from failure
+        raise InputError(f"{model}: {chosen.name} cannot {failure.stage} this model: {failure.cause}") from failure
     return {
         "schema": SCHEMA,
         "device": where.name,

@@ -59,7 +59,7 @@ def perform(job_file: str) -> dict[str, Any]:
         else:
             attempt("run", repeat, model, arrays, MEMORY_QUERIES)
     if job["mode"] != "latency":
-        reply["memory"] = memory()
+        reply["memory"] = attempt("run", memory)
     return reply
 
 

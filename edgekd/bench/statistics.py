@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgekd.errors import InputError
-from edgekd.types import Measurement, Provenance
+from edgekd.types import Provenance
 
 CONFIDENCE = 0.99  # LoadGen's
 
@@ -76,8 +76,8 @@ def latency_summary(values_ms: Sequence[float], provenance: Provenance = Provena
     return {**summary, "mean": statistics.fmean(values_ms), "n": n, "provenance": str(provenance)}
 
 
-def latency_at(measurement: Measurement, percent: int) -> float | None:
-    """The figure that a latency budget is checked against, in ms: the median for 50, else the early-stopping percentile."""
-    if not measurement.values:
+def latency_at(values_ms: Sequence[float], percent: float) -> float | None:
+    """What a latency budget is held against: the median for 50, as reports show it, else `percentile`; None if too few."""
+    if not values_ms:
         return None
-    return statistics.median(measurement.values) if percent == 50 else percentile(measurement.values, percent)
+    return statistics.median(values_ms) if percent == 50 else percentile(values_ms, percent)

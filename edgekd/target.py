@@ -69,7 +69,9 @@ class Target(Protocol):
         """Build the fp32 artifact in `folder` (exists, empty). Raises StageError("convert", …)."""
         ...
 
-    def quantize(self, program: Program, artifact: Artifact, precision: Precision, calibration: FloatArray, folder: Path) -> Artifact:
+    def quantize(
+        self, program: Program, artifact: Artifact, precision: Precision, calibration: FloatArray, folder: Path
+    ) -> Artifact:
         """Build `precision` from the student or its fp32 artifact, in `folder` (exists, empty).
 
         `calibration`: normalised real inputs (N, C, H, W). Raises StageError("quantize", …).

@@ -6,6 +6,7 @@ provenance. Nothing here imports torch, a converter or a runtime.
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -40,6 +41,18 @@ class Budget:
     energy_mj: float | None = None
     min_accuracy: float | None = None
     max_accuracy_drop: float | None = None
+
+    def __post_init__(self) -> None:
+        for limit in ("latency_ms", "peak_memory_bytes", "size_bytes", "energy_mj"):
+            value = getattr(self, limit)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{limit} is {value}, expected a number above 0")
+        if not 50 <= self.latency_percentile <= 99:
+            raise InputError(f"latency_percentile is {self.latency_percentile}, expected 50 to 99")
+        for share in ("min_accuracy", "max_accuracy_drop"):
+            value = getattr(self, share)
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{share} is {value}, expected a fraction from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +193,8 @@ class Fidelity:
     samples: int
     max_abs_error: float
     max_abs_logit: float
-    snr_db: float
+    snr_db: float | None
+    """None where both are equal to the last bit."""
     agreement: float
     margin_disagreements: int
     accuracy: float

@@ -1,8 +1,8 @@
 """Distillation: what losses are given, and which there are.
 
-    from edgekd import loss, Outputs, Batch
-    criterion = loss("soft_targets", temperature=4.0)
-    value = criterion(Outputs(logits=student), Outputs(logits=teacher), Batch(inputs=x, labels=y))
+from edgekd import loss, Outputs, Batch
+criterion = loss("soft_targets", temperature=4.0)
+value = criterion(Outputs(logits=student), Outputs(logits=teacher), Batch(inputs=x, labels=y))
 """
 
 from collections.abc import Callable, Mapping

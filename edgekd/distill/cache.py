@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,8 @@ class TeacherCache:
 
     def logits(self, view: int) -> NDArray[np.float32]:
         """(N, C) float32, memory-mapped, for a view of the training split, in the split's order."""
-        return self._load(f"view-{view:03}.logits.npy")
+        logits: NDArray[np.float32] = self._load(f"view-{view:03}.logits.npy")
+        return logits
 
     def embedding(self, view: int) -> NDArray[np.float16] | None:
         """(N, D) float16, memory-mapped, or None where the teacher shows no embedding."""
@@ -49,9 +51,10 @@ class TeacherCache:
 
     def validation_logits(self) -> NDArray[np.float32]:
         """(N, C) float32 on the validation split, as it is."""
-        return self._load("validation.logits.npy")
+        logits: NDArray[np.float32] = self._load("validation.logits.npy")
+        return logits
 
-    def _load(self, name: str) -> NDArray[np.float32]:
+    def _load(self, name: str) -> Any:
         try:
             return np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:

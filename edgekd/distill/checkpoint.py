@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -64,4 +63,3 @@ def load_checkpoint(path: Path, student: nn.Module, average: nn.Module, optimize
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     position: dict[str, Any] = json.loads(metadata["position"])
     return position
-

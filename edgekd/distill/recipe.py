@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgekd.errors import InputError
+
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedLoss:
@@ -13,6 +15,10 @@ class WeightedLoss:
     name: str
     weight: float
     numbers: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise InputError(f"[distill] weight of loss '{self.name}' is {self.weight}, expected 0 or a number above")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +29,36 @@ class Recipe:
     `threads` None takes all cores: the same number gives the same weights bit by bit on a CPU.
     """
 
-    losses: tuple[WeightedLoss, ...]
-    task_weight: float
-    epochs: int
+    losses: tuple[WeightedLoss, ...] = (WeightedLoss(name="soft_targets", weight=0.9, numbers={"temperature": 4.0}),)
+    task_weight: float = 0.1
+    epochs: int = 15
     batch_size: int = 128
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
     average_decay: float = 0.998
     views: int = 8
-    seed: int = 0
     threads: int | None = None
     max_minutes: float | None = None
+    """Of one student's training; what it has by then is kept."""
+
+    def __post_init__(self) -> None:
+        whole = {"epochs": self.epochs, "batch_size": self.batch_size, "views": self.views, "threads": self.threads or 1}
+        for name, value in whole.items():
+            if not 1 <= value <= 100_000:
+                raise InputError(f"[distill] {name} is {value}, expected a whole number from 1")
+        positive = {"learning_rate": self.learning_rate, "max_minutes": self.max_minutes or 1.0}
+        for name, number in positive.items():
+            if not 0 < number < math.inf:
+                raise InputError(f"[distill] {name} is {number}, expected a number above 0")
+        for name in ("task_weight", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"[distill] {name} is {getattr(self, name)}, expected 0 or a number above")
+        for name in ("momentum", "average_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"[distill] {name} is {getattr(self, name)}, expected 0 up to below 1")
+        if self.task_weight + sum(item.weight for item in self.losses) <= 0:
+            raise InputError("[distill] all weights are 0: give task_weight or a loss a weight above 0")
 
     def steps_per_epoch(self, samples: int) -> int:
         """The last batch, if not full, is dropped unless it is the only one: batch normalisation wants full ones."""

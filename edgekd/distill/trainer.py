@@ -30,7 +30,7 @@ from edgekd.types import Contract
 
 CHECKPOINT_SECONDS = 20.0
 
-Curve = list[dict[str, float]]
+Curve = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,7 @@ class Trainer:
         contract: the student's own: it may take smaller images than the data has.
         cache: the teacher's answers; None trains without a teacher.
         checkpoint: where the state is kept while training, and taken up from.
+        seed: of the order of samples, and of the views where there is no cache.
         on_epoch: told (epoch, validation accuracy) after each; returning True ends the training there.
         on_step: told of every step.
     """
@@ -84,6 +85,7 @@ class Trainer:
         cache: TeacherCache | None,
         augment: Augment,
         checkpoint: Path,
+        seed: int = 0,
         on_epoch: Callable[[int, float], bool] = lambda epoch, accuracy: False,
         on_step: Callable[[Step], None] = lambda step: None,
     ) -> None:
@@ -91,8 +93,8 @@ class Trainer:
         torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.data, self.contract, self.recipe, self.cache, self.augment = data, contract, recipe, cache, augment
-        self.checkpoint, self.on_epoch, self.on_step = checkpoint, on_epoch, on_step
-        self.student = student.to(self.device, memory_format=torch.channels_last)
+        self.checkpoint, self.seed, self.on_epoch, self.on_step = checkpoint, seed, on_epoch, on_step
+        self.student: nn.Module = student.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.student)
         self.pairs = _float_pairs(self.average, self.student)
         self.losses = [(item.weight, make_loss(item.name, **item.numbers)) for item in recipe.losses] if cache else []
@@ -123,6 +125,17 @@ class Trainer:
                 return self._finish("pruned")
         return self._finish("")
 
+    def estimate_seconds(self, tried: int = 4) -> float:
+        """How long the rest will take, from a few steps of a copy that is thrown away; validation is left out."""
+        steps = self.steps_per_epoch
+        student, sample = copy.deepcopy(self.student).train(), next(iter(self._batches(0, 0)))[0]
+        for step in range(tried + 1):
+            if step == 1:
+                # The first step pays for allocations.
+                started = time.perf_counter()
+            F.cross_entropy(student(sample.inputs), sample.labels).backward()
+        return (time.perf_counter() - started) / tried * self.recipe.epochs * steps
+
     def _finish(self, stopped: str) -> Trained:
         module = self.average if self.recipe.average_decay else self.student
         return Trained(module=module.to("cpu").eval(), curve=self.state.curve, stopped=stopped)
@@ -130,7 +143,7 @@ class Trainer:
     def _batches(self, epoch: int, skip: int) -> Iterator[tuple[Batch, Outputs | None]]:
         """Batches of an epoch from the `skip`-th on, each with the cached answers for its very pictures."""
         train, view = self.data.train, epoch % self.recipe.views
-        order = permutation(len(train), epoch, self.recipe.seed)
+        order = permutation(len(train), epoch, self.seed)
         logits = self.cache.logits(view) if self.cache else None
         embedding = self.cache.embedding(view) if self.cache else None
         for index in range(skip, self.steps_per_epoch):
@@ -145,7 +158,7 @@ class Trainer:
 
     @property
     def _view_seed(self) -> int:
-        return self.cache.seed if self.cache else self.recipe.seed
+        return self.cache.seed if self.cache else self.seed
 
     def _tensor(self, values: Any) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
@@ -209,13 +222,13 @@ class Trainer:
             raise StageError("distil", f"the student collapsed: accuracy {accuracy:.3f} is chance", "lower the learning rate")
         return accuracy
 
-    def _validate(self) -> tuple[float, float]:
+    def _validate(self) -> tuple[float, float | None]:
         """(accuracy, agreement with the teacher) of the weights that would ship, on the validation split."""
         module = self.average if self.recipe.average_decay else self.student
         answers = predict(module, prepare(self.data.validation.inputs, self.contract), self.device).argmax(1)
         accuracy = float((answers == self.data.validation.labels).mean())
         if self.cache is None:
-            return accuracy, math.nan
+            return accuracy, None
         return accuracy, float((answers == self.cache.validation_logits().argmax(1)).mean())
 
     def _save(self) -> None:

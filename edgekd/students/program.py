@@ -39,7 +39,7 @@ def weights_hash(state: dict[str, Any]) -> str:
 
 def make_program(module: nn.Module, candidate: Candidate, contract: Contract) -> Program:
     """What the converters are given: the student on the CPU, in evaluation mode, in plain memory layout."""
-    module = module.to("cpu", memory_format=torch.contiguous_format).eval()
+    module = module.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     return Program(
         module=module,
         input_shape=resized_shape(candidate, contract.shape),

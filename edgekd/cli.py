@@ -1,0 +1,172 @@
+"""The commands. Each reads its arguments, calls one function of the library, and prints; heavy imports are inside."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgekd.errors import InputError, storage_errors
+
+app = typer.Typer(
+    name="edgekd",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Teacher, device and budget in; a distilled, built, verified and measured artifact out. Begin with: edgekd demo",
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to write to; a run that was stopped goes on there.")]
+Json = Annotated[str | None, typer.Option("--json", help="Write the result as JSON to this file; - is standard output.")]
+
+
+@app.command(epilog="Example: edgekd demo --out run")
+def demo(out: Out = Path("demo-run"), json_file: Json = None) -> None:
+    """Distil a digits teacher into students for all four targets, in about a minute, without a download."""
+    from edgekd.demo import demo_project
+    from edgekd.pipeline import distill as run
+
+    _put(json_file, run(demo_project(), out))
+
+
+@app.command(epilog="Examples: edgekd distill --init; edgekd distill project.toml --out run")
+def distill(
+    project: Annotated[Path | None, typer.Argument(help="The project file.")] = None,
+    out: Out = Path("run"),
+    init: Annotated[bool, typer.Option("--init", help="Write a commented project.toml that runs as it is.")] = False,
+    replay: Annotated[Path | None, typer.Option(help="Take recorded measurements from this run instead of measuring.")] = None,
+    verify_cache: Annotated[
+        bool, typer.Option("--verify-cache", help="Recompute random rows of the teacher cache first.")
+    ] = False,
+    json_file: Json = None,
+) -> None:
+    """Search, distil, build, verify and measure; the best artifact within budget for each device of the project."""
+    if init:
+        _write_template(project or Path("project.toml"))
+        return
+    if project is None:
+        raise InputError("distill needs a project file; write one with: edgekd distill --init")
+    from edgekd.pipeline import distill as run
+    from edgekd.project import read_project
+
+    _put(json_file, run(read_project(project), out, replay=replay, verify_cache=verify_cache))
+
+
+@app.command(epilog="Example: edgekd export run --candidate resnet-0123456789 --target coreml --precision fp16 --out shipped")
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    target: Annotated[str, typer.Option(help="Runtime to build for.")],
+    candidate: Annotated[str | None, typer.Option(help="A trained student of the run; the selected one if not given.")] = None,
+    precision: Annotated[str, typer.Option(help="fp32, fp16, w8, w4, w8a8, w8a8-dynamic")] = "fp32",
+    out: Out = Path("exported"),
+    json_file: Json = None,
+) -> None:
+    """Build one student of a finished run again, for any target and precision, verified on the validation split."""
+    from edgekd.export import export_student
+
+    record = export_student(run, candidate, target, precision, out)
+    _put(json_file, record)
+    _say(f"{out / record['artifact']}: {record['size_bytes']:,} bytes, agreement {record['fidelity']['agreement']:.2%}")
+
+
+@app.command(epilog="Example: edgekd verify run")
+def verify(run: Annotated[Path, typer.Argument(help="A run's folder.")], json_file: Json = None) -> None:
+    """Verify the selected artifacts of a run once more: same files, same answers as their students."""
+    from edgekd.export import verify_selected
+
+    results = verify_selected(run)
+    _put(json_file, results)
+    for result in results:
+        agreement, accuracy = result["fidelity"]["agreement"], result["accuracy"]["artifact"]
+        _say(f"{result['artifact']}: agreement {agreement:.2%}, accuracy {accuracy:.4f}")
+
+
+@app.command(epilog="Example: edgekd bench model.onnx --threads 1 --queries 2000 --json -")
+def bench(
+    model: Annotated[Path, typer.Argument(help="An .onnx, .tflite, .xml or .mlpackage.")],
+    device: Annotated[str, typer.Option(help="A profile's name.")] = "local",
+    target: Annotated[str | None, typer.Option(help="Runtime; by the file's suffix if not given.")] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    queries: Annotated[int | None, typer.Option(min=1, help="Exactly so many timed queries.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Measure a model file on a device: latency with the percentiles the samples allow, peak memory, size, energy."""
+    from edgekd.bench.measure import measure_model
+    from edgekd.report.bench_text import bench_text
+
+    record = measure_model(model, device=device, target=target, threads=threads, queries=queries)
+    _put(json_file, record)
+    _say(bench_text(record))
+
+
+@app.command(epilog="Example: edgekd report run")
+def report(run: Annotated[Path, typer.Argument(help="A run's folder.")], json_file: Json = None) -> None:
+    """Render a run's report.html and report.md again from its report.json."""
+    from edgekd.report import read_report, write_report
+
+    document = read_report(run / "report.json")
+    paths = write_report(document, run)
+    _put(json_file, document)
+    _say("\n".join(str(path) for path in paths))
+
+
+@app.command()
+def devices(json_file: Json = None) -> None:
+    """List the devices that edgekd has facts about."""
+    from dataclasses import asdict
+
+    from edgekd.device import device_names, find_device
+
+    found = [find_device(name) for name in device_names()]
+    _put(json_file, [asdict(device) for device in found])
+    for device in found:
+        _say(f"{device.name:22} {device.os:8} {device.arch:8} {', '.join(device.targets)}")
+
+
+@app.command()
+def targets(json_file: Json = None) -> None:
+    """List the runtimes that edgekd can build for."""
+    from edgekd.plugins import find_target, target_names
+
+    found = [find_target(name) for name in target_names()]
+    _put(json_file, [{"name": t.name, "precisions": list(t.precisions), "extra": t.extra} for t in found])
+    for target in found:
+        _say(f"{target.name:14} {', '.join(target.precisions)}")
+
+
+@app.command()
+def doctor(json_file: Json = None) -> None:
+    """Say what is installed here, what is missing and how to get it, and what this machine can measure."""
+    from edgekd.doctor import examine
+
+    lines = examine()
+    _put(json_file, lines)
+    for line in lines:
+        _say(f"{line['name']:16} {line['state']:12} {line['text']}")
+
+
+def _write_template(path: Path) -> None:
+    from edgekd.project import template
+
+    if path.exists():
+        raise InputError(f"{path} exists already: remove it, or name another: edgekd distill --init other.toml")
+    with storage_errors(str(path)):
+        path.write_text(template(), encoding="utf-8")
+    _say(f"wrote {path}; run it with: edgekd distill {path} --out run")
+
+
+def _put(json_file: str | None, result: Any) -> None:
+    if json_file is None:
+        return
+    text = json.dumps(result, indent=1, default=str)
+    if json_file == "-":
+        sys.stdout.write(text + "\n")
+        return
+    with storage_errors(json_file):
+        Path(json_file).write_text(text + "\n", encoding="utf-8")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

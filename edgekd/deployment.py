@@ -1,0 +1,64 @@
+"""A `[[deploy]]` table resolved: the device's facts, its target, the precisions that can be built for it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgekd.device import Device, find_device
+from edgekd.errors import InputError
+from edgekd.plugins import find_target
+from edgekd.project import Deploy
+from edgekd.target import Target
+from edgekd.types import Budget, Precision
+
+if TYPE_CHECKING:
+    from edgekd.bench.transport import Transport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """Where artifacts go, what they may be, and what they must meet there."""
+
+    device: Device
+    target: Target
+    precisions: tuple[Precision, ...]
+    """Floating point first: where it fits the budget, screening need not quantize."""
+    budget: Budget
+    threads: int
+    connect: str | None
+
+    @property
+    def label(self) -> str:
+        return f"{self.device.name} / {self.target.name}"
+
+    @property
+    def key(self) -> dict[str, object]:
+        """What its measurements depend on."""
+        return {"device": self.device.name, "connect": self.connect, "target": self.target.name, "threads": self.threads}
+
+    def transport(self) -> "Transport | None":
+        """Where the device is; None is this machine."""
+        from edgekd.bench.transport import connect
+
+        return None if self.connect is None else connect(self.connect)
+
+
+def resolve(deploy: Deploy) -> Deployment:
+    """Find the device and the target, and drop nothing silently: a precision asked for that cannot be built is an error."""
+    device = find_device(deploy.device)
+    name = deploy.target or next(iter(device.targets), None)
+    if name is None:
+        raise InputError(f"[[deploy]] device '{deploy.device}' names no target: add a line target = …")
+    target = find_target(name)
+    asked = [Precision.parse(text) for text in deploy.precisions or target.precisions]
+    reasons = {str(precision): target.unsupported(precision, device) for precision in asked}
+    refused = [f"{text}: {reason}" for text, reason in reasons.items() if reason]
+    if refused and (deploy.precisions or len(refused) == len(asked)):
+        raise InputError(f"[[deploy]] {device.name} / {target.name}: {refused[0]}")
+    return Deployment(
+        device=device,
+        target=target,
+        precisions=tuple(sorted((p for p in asked if not reasons[str(p)]), key=lambda p: (-p.weights, -p.activations))),
+        budget=deploy.budget,
+        threads=deploy.threads,
+        connect=deploy.connect,
+    )

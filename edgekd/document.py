@@ -1,0 +1,102 @@
+"""Put `report.json` together (schema `edgekd.run/1`), and the model card beside each selected artifact."""
+
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgekd.artifact import contract_file
+from edgekd.deployment import Deployment
+from edgekd.device import find_device
+from edgekd.errors import storage_errors
+from edgekd.outcome import Outcome, TrialRecord
+from edgekd.plugins import versions
+from edgekd.stages import Run
+from edgekd.types import Contract, Precision
+
+Record = dict[str, Any]
+PACKAGES = (
+    "edgekd",
+    "torch",
+    "numpy",
+    "optuna",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "litert-torch",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "coremltools",
+)
+
+
+def make_report(run: Run, outcome: Outcome) -> Record:
+    data = run.data
+    sizes = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
+    return {
+        "schema": "edgekd.run/1",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "project": run.project.raw,
+        "data": {"name": data.name, **sizes, "classes": list(data.contract.classes)},
+        "teacher": run.teacher or {"name": run.project.teacher.model, "params": None, "accuracy": None},
+        "selected": [_selected(run, *chosen) for chosen in outcome.selected],
+        "infeasible": outcome.infeasible_records,
+        "trials": [_trial(trial) for trial in outcome.trials],
+        "timings_s": run.store.seconds(),
+        "environment": _environment(),
+    }
+
+
+def _selected(run: Run, deployment: Deployment, trial: TrialRecord, record: Record) -> Record:
+    """The entry of what ships: as measured, with the accuracies of the test split, read here for the first time."""
+    tested = run.tested(trial.candidate, deployment, Precision.parse(record["precision"]))
+    entry = {k: v for k, v in record.items() if k not in ("correct", "failure")} | {
+        "candidate": trial.candidate.id,
+        "params": trial.params,
+        "accuracy": tested["accuracy"],
+        "fidelity": tested["fidelity"],
+        "validation": record["accuracy"],
+        "budget": asdict(deployment.budget),
+        "operators": tested["operators"],
+    }
+    return entry | run.judge(entry, deployment, run.teacher["accuracy"])
+
+
+def _trial(trial: TrialRecord) -> Record:
+    return {
+        "candidate": trial.candidate.id,
+        "family": trial.candidate.family,
+        "values": trial.candidate.values,
+        "params": trial.params,
+        "status": trial.status,
+        "failure": trial.failure,
+        "screening": [r for records in trial.screening.values() for r in records if r["failure"] is None],
+        "rungs": trial.rungs,
+        "curve": trial.curve,
+        "artifacts": [{k: v for k, v in r.items() if k != "correct"} for r in trial.artifacts],
+    }
+
+
+def _environment() -> Record:
+    local = find_device("local")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": "; ".join(local.notes) or local.arch,
+        "cores": sum(local.cores),
+        "packages": versions(*PACKAGES),
+    }
+
+
+def write_cards(run: Run, report: Record) -> None:
+    """A model card in Markdown beside each selected artifact."""
+    from edgekd.report import model_card
+
+    for entry in report["selected"]:
+        artifact: Path = run.store.folder / entry["artifact"]
+        contract = Contract.from_json(contract_file(artifact).read_text())
+        with storage_errors(str(artifact)):
+            artifact.with_name(artifact.name + ".card.md").write_text(model_card(entry, contract, report), encoding="utf-8")

@@ -1,0 +1,125 @@
+"""What a run has found so far: its trials, what is infeasible, what was selected."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edgekd.deployment import Deployment
+from edgekd.search.budget import Over, least_accuracy, number, over_budget, smallest_reachable
+from edgekd.search.selection import choose
+from edgekd.types import Candidate
+
+if TYPE_CHECKING:
+    from edgekd.stages import Run
+
+Record = dict[str, Any]
+
+
+@dataclass(kw_only=True)
+class TrialRecord:
+    """One candidate: how it screened for each deployment, how it learnt, what was built of it."""
+
+    candidate: Candidate
+    params: int
+    status: str = "screened-out"
+    failure: Record | None = None
+    screening: dict[str, list[Record]] = field(default_factory=dict)
+    rungs: list[Record] = field(default_factory=list)
+    curve: list[Record] = field(default_factory=list)
+    artifacts: list[Record] = field(default_factory=list)
+
+    def fits(self, deployment: Deployment) -> bool:
+        return any(record["fits"] for record in self.screening.get(deployment.label, ()))
+
+    @property
+    def survives(self) -> bool:
+        """Whether it fits anywhere."""
+        return any(record["fits"] for records in self.screening.values() for record in records)
+
+    @property
+    def rung_accuracy(self) -> float:
+        return float(self.rungs[0]["accuracy"]) if self.rungs else 0.0
+
+    def learnt(self, trained: Record, stage: str) -> None:
+        """Take up the end of a training."""
+        self.failure = trained["failure"]
+        if trained["curve"]:
+            self.curve = trained["curve"]
+            self.rungs.append({"stage": stage, "epochs": len(self.curve), "accuracy": self.curve[-1]["accuracy"]})
+        if self.failure is not None:
+            self.status = "failed"
+        else:
+            self.status = "pruned" if trained["stopped"] == "pruned" else "trained"
+
+    def summary(self) -> str:
+        """One line for the console."""
+        text = f"{self.candidate.id}, {self.params:,} parameters: {self.status}"
+        failures = [r["failure"] for records in self.screening.values() for r in records if r["failure"]]
+        failure = self.failure or (failures[0] if failures and not self.survives else None)
+        if failure:
+            return f"{text}: {failure['stage']}: {failure['cause']}"
+        return f"{text}, accuracy {self.rung_accuracy:.4f} after {self.rungs[0]['epochs']} epochs" if self.rungs else text
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    deployments: tuple[Deployment, ...]
+    trials: list[TrialRecord] = field(default_factory=list)
+    infeasible_records: list[Record] = field(default_factory=list)
+    selected: list[tuple[Deployment, TrialRecord, Record]] = field(default_factory=list)
+    closed: list[Deployment] = field(default_factory=list)
+
+    @property
+    def open_deployments(self) -> list[Deployment]:
+        """Those that something may still be found for."""
+        return [deployment for deployment in self.deployments if deployment not in self.closed]
+
+    def infeasible(self, deployment: Deployment, over: Over, text: str) -> None:
+        names = {"device": deployment.device.name, "target": deployment.target.name}
+        self.infeasible_records.append({**names, "limit": over.limit, "smallest": over.value, "text": text})
+        self.closed.append(deployment)
+
+    def finalists(self, count: int) -> list[TrialRecord]:
+        """The `count` best of the rung for each open deployment, each once, the best first."""
+        ranked = sorted((t for t in self.trials if t.status == "trained"), key=lambda t: (-t.rung_accuracy, t.candidate.id))
+        chosen = [t for deployment in self.open_deployments for t in [r for r in ranked if r.fits(deployment)][:count]]
+        return [trial for trial in ranked if any(trial is other for other in chosen)]
+
+    def select(self, run: "Run", deployment: Deployment) -> None:
+        """Choose what ships to a deployment, or say what keeps everything from it."""
+        built = [(trial, record) for trial in self.trials for record in trial.artifacts if _is_for(record, deployment)]
+        verified = [record for _, record in built if record["failure"] is None]
+        best = choose(verified, deployment.budget)
+        if best is not None:
+            trial = next(trial for trial, record in built if record is best)
+            trial.status = "selected"
+            self.selected.append((deployment, trial, best))
+        elif verified and all(over_budget(record, deployment.budget) for record in verified):
+            self.infeasible(deployment, *smallest_reachable(verified, deployment.budget))
+        elif verified:
+            self._too_inaccurate(run, deployment, verified)
+
+    def _too_inaccurate(self, run: "Run", deployment: Deployment, verified: list[Record]) -> None:
+        within = [record for record in verified if not over_budget(record, deployment.budget)]
+        reached = max(float(record["accuracy"]["artifact"]) for record in within)
+        needed = least_accuracy(deployment.budget, run.teacher_accuracy) or 0.0
+        limit = "min_accuracy" if needed == deployment.budget.min_accuracy else "max_accuracy_drop"
+        text = f"best reachable accuracy {number(reached)} within the other limits, the budget needs {number(needed)}"
+        self.infeasible(deployment, Over(limit=limit, value=reached, allowed=needed), text)
+
+    def nothing_passed(self) -> str:
+        """Why a deployment has neither an artifact nor an infeasible budget; empty where none is so."""
+        served = [deployment for deployment, _, _ in self.selected]
+        for deployment in self.open_deployments:
+            if deployment in served:
+                continue
+            failures = [r["failure"] for t in self.trials for r in t.artifacts if _is_for(r, deployment)]
+            failures += [t.failure for t in self.trials] + [
+                r["failure"] for t in self.trials for r in t.screening.get(deployment.label, ())
+            ]
+            cause = next((f"{f['stage']}: {f['cause']}" for f in failures if f), "no candidate fits its budget")
+            return f"{deployment.label}: no artifact passed: {cause}; the report has every trial"
+        return ""
+
+
+def _is_for(record: Record, deployment: Deployment) -> bool:
+    return (record["device"], record["target"]) == (deployment.device.name, deployment.target.name)

@@ -1,0 +1,150 @@
+"""The whole flow on one screen: start reading here.
+
+propose → screen → distil → convert → quantize → verify → profile → observe → select → report
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekd.console import Console
+from edgekd.deployment import resolve
+from edgekd.errors import InfeasibleError, NothingPassedError
+from edgekd.outcome import Outcome, TrialRecord
+from edgekd.project import Project
+from edgekd.search.budget import smallest_reachable, violation
+from edgekd.search.proposer import Proposer
+from edgekd.store import Store
+
+if TYPE_CHECKING:
+    from edgekd.stages import Run
+
+
+def distill(
+    project: Project,
+    out: Path,
+    *,
+    console: Console | None = None,
+    replay: Path | None = None,
+    verify_cache: bool = False,
+) -> dict[str, Any]:
+    """Turn a teacher into the best artifact for each of a project's devices. Returns the report, written to `out` too.
+
+    Args:
+        out: the run's folder; a run that was stopped goes on there.
+        replay: another run's folder whose recorded measurements are taken instead of measuring.
+        verify_cache: recompute random rows of the teacher cache before trusting it.
+
+    Raises:
+        InfeasibleError: where a deployment's budget cannot be met; the report holds the others.
+        NothingPassedError: where every trial failed, or nothing passed verification.
+        InputError, MissingExtraError, DeviceError, StorageError: as their names say.
+    """
+    console = console or Console()
+    deployments = tuple(resolve(deploy) for deploy in project.deploy)
+    with opened(project, out, replay) as store:
+        from edgekd.prepare_run import prepare_run, prepare_teacher
+
+        run = prepare_run(project, store, console, deployments)
+        outcome = Outcome(deployments=deployments)
+        screen_smallest(run, outcome)
+        if outcome.open_deployments:
+            prepare_teacher(run, verify_cache)
+            search(run, outcome)
+            finish(run, outcome)
+        return conclude(run, outcome)
+
+
+@contextmanager
+def opened(project: Project, out: Path, replay: Path | None) -> Iterator[Store]:
+    store = Store(out, replay)
+    try:
+        store.bind(project.raw, project.base)
+        yield store
+    finally:
+        store.close()
+
+
+def screen_smallest(run: "Run", outcome: Outcome) -> None:
+    """If even the smallest candidate is over a deployment's budget, nothing is trained for it."""
+    candidate = run.smallest
+    for deployment in run.deployments:
+        run.console.say(f"screening {candidate.id} for {deployment.label}")
+        records = run.screen(candidate, deployment)
+        built = [record for record in records if record["failure"] is None]
+        if built and not any(record["fits"] for record in records):
+            over, text = smallest_reachable(built, deployment.budget)
+            outcome.infeasible(deployment, over, text)
+            run.console.say(f"{deployment.label}: infeasible: {text}")
+
+
+def search(run: "Run", outcome: Outcome) -> None:
+    """Screen `trials` candidates and train those that fit somewhere for a rung; the sampler is told what was found."""
+    proposer = Proposer(run.project.students.family, run.space, run.seed, run.allowed)
+    for index in range(run.project.search.trials):
+        trial = proposer.next()
+        if trial is None:
+            run.console.say(f"the space has no more than {index} candidates within [students] max_params")
+            break
+        record = TrialRecord(candidate=trial.candidate, params=run.params(trial.candidate))
+        outcome.trials.append(record)
+        excess = 0.0
+        for deployment in outcome.open_deployments:
+            screened = run.screen(trial.candidate, deployment)
+            record.screening[deployment.label] = screened
+            built = [item for item in screened if item["failure"] is None]
+            excess = max(excess, violation(built, deployment.budget))
+        if not record.survives:
+            record.status = "screened-out"
+            trial.tell(None, excess)
+        else:
+            trained = run.train(trial.candidate, "rung", run.project.rung_epochs, trial)
+            record.learnt(trained, "rung")
+            trial.tell(record.rung_accuracy if record.status == "trained" else None, excess)
+        run.console.say(f"trial {index + 1}/{run.project.search.trials}: {record.summary()}")
+
+
+def finish(run: "Run", outcome: Outcome) -> None:
+    """Train the finalists in full; build, verify and profile each precision of each deployment that they fit; select."""
+    for record in outcome.finalists(run.project.search.finalists):
+        trained = run.train(record.candidate, "final", run.project.distill.epochs)
+        record.learnt(trained, "final")
+        if trained["failure"] is not None:
+            continue
+        for deployment in outcome.open_deployments:
+            if record.fits(deployment):
+                for precision in deployment.precisions:
+                    artifact = run.artifact(record.candidate, trained, deployment, precision)
+                    record.artifacts.append(artifact)
+                    run.console.say(f"{record.candidate.id} {deployment.label} / {precision}: {artifact_line(artifact)}")
+    for deployment in outcome.open_deployments:
+        outcome.select(run, deployment)
+
+
+def artifact_line(artifact: dict[str, Any]) -> str:
+    """One line on an artifact for the console."""
+    if artifact["failure"] is not None:
+        return f"failed: {artifact['failure']['stage']}: {artifact['failure']['cause']}"
+    p90, accuracy = artifact["latency_ms"].get("p90"), artifact["accuracy"]["artifact"]
+    latency = "latency unavailable" if p90 is None else f"p90 {p90:.3f} ms"
+    return f"accuracy {accuracy:.4f}, {latency}, {artifact['size_bytes']:,} bytes"
+
+
+def conclude(run: "Run", outcome: Outcome) -> dict[str, Any]:
+    """Write the report; then say by the error raised what a script should know."""
+    from edgekd.document import make_report, write_cards
+    from edgekd.report import write_report
+
+    report = make_report(run, outcome)
+    write_cards(run, report)
+    write_report(report, run.store.folder)
+    run.console.say(f"report: {run.store.folder / 'report.html'}")
+    failed = outcome.nothing_passed()
+    if outcome.infeasible_records:
+        raise InfeasibleError(
+            "; ".join(f"{r['device']} / {r['target']}: infeasible: {r['text']}" for r in outcome.infeasible_records)
+        )
+    if failed:
+        raise NothingPassedError(failed)
+    return report

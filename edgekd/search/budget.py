@@ -1,0 +1,76 @@
+"""A profile against a budget: what is over, what could not be measured, what is the smallest that was reached."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from edgekd.bench.statistics import percentile
+from edgekd.types import Budget
+
+UNITS = {"latency_ms": "ms", "peak_memory_bytes": "bytes", "size_bytes": "bytes", "energy_mj": "mJ"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Over:
+    """A limit that was exceeded: its name, the figure, the limit."""
+
+    limit: str
+    value: float
+    allowed: float
+
+
+def figures(record: dict[str, Any], budget: Budget) -> dict[str, float | None]:
+    """The figure that each limit is held against; None where it could not be measured. Latency is at the budget's percentile."""
+    latencies = record["values"]["latency_ms"]
+    latency = percentile(latencies, budget.latency_percentile) if latencies else None
+    return {
+        "latency_ms": latency,
+        "peak_memory_bytes": record["peak_memory_bytes"]["value"],
+        "size_bytes": record["size_bytes"],
+        "energy_mj": record["energy_mj"]["value"],
+    }
+
+
+def over_budget(record: dict[str, Any], budget: Budget) -> list[Over]:
+    """Every limit that the figures exceed, the worst first."""
+    found = []
+    for limit, value in figures(record, budget).items():
+        allowed = getattr(budget, limit)
+        if allowed is not None and value is not None and value > allowed:
+            found.append(Over(limit=limit, value=value, allowed=allowed))
+    return sorted(found, key=lambda over: -over.value / over.allowed)
+
+
+def unmeasured(record: dict[str, Any], budget: Budget) -> list[str]:
+    """Limits of the budget that nothing here can measure."""
+    return [name for name, value in figures(record, budget).items() if value is None and getattr(budget, name) is not None]
+
+
+def violation(records: Iterable[dict[str, Any]], budget: Budget) -> float:
+    """How far the best of these is over its worst limit, relative to it; at most 0 where one fits. For the sampler."""
+    return min((max((o.value / o.allowed - 1 for o in over_budget(r, budget)), default=0.0) for r in records), default=1.0)
+
+
+def least_accuracy(budget: Budget, teacher_accuracy: float) -> float | None:
+    """The accuracy that the budget demands of an artifact, given the teacher's on the same split; None where none."""
+    demands = [budget.min_accuracy]
+    if budget.max_accuracy_drop is not None:
+        demands.append(teacher_accuracy - budget.max_accuracy_drop)
+    return max((demand for demand in demands if demand is not None), default=None)
+
+
+def smallest_reachable(records: list[dict[str, Any]], budget: Budget) -> tuple[Over, str]:
+    """Of records that are all over budget: the binding limit with the smallest figure, and the sentence that says so."""
+    worst = [over_budget(record, budget)[0] for record in records]
+    binding = min(worst, key=lambda over: over.value / over.allowed)
+    name = f"{binding.limit} p{budget.latency_percentile}" if binding.limit == "latency_ms" else binding.limit
+    unit = UNITS[binding.limit]
+    return binding, f"smallest reachable {number(binding.value)} {unit} ({name}), the budget is {number(binding.allowed)} {unit}"
+
+
+def number(value: float) -> str:
+    """Four significant digits, never with an exponent; whole numbers as they are."""
+    if float(value).is_integer():
+        return str(int(value))
+    text = f"{value:.4g}"
+    return f"{value:.12f}".rstrip("0") if "e" in text else text

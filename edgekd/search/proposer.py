@@ -1,0 +1,69 @@
+"""Which candidate to try next: Optuna's TPE over a family's space, told what was measured and how well the survivors learnt.
+
+Source: Bergstra et al. 2011 (TPE); Optuna's constrained sampling and median pruning.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edgekd.plugins import need
+from edgekd.types import Candidate, Scalar
+
+MAX_ASKS = 500
+"""Proposals in a row that were known or too large before the space counts as exhausted."""
+RANDOM_TRIALS = 4
+"""Before the sampler trusts what it was told: runs have about a dozen trials, not the hundred that Optuna expects."""
+
+
+class Trial:
+    """One proposal: told the accuracy after each epoch, it says whether to stop."""
+
+    def __init__(self, candidate: Candidate, trial: Any, study: Any) -> None:
+        self.candidate, self._trial, self._study = candidate, trial, study
+
+    def report(self, epoch: int, accuracy: float) -> bool:
+        """Whether this candidate is worse than the median of the others at the same epoch."""
+        self._trial.report(accuracy, epoch)
+        return bool(self._trial.should_prune())
+
+    def tell(self, accuracy: float | None, violation: float) -> None:
+        """The end of the trial: its accuracy, None where it never trained or failed, and how far it is over budget."""
+        from optuna.trial import TrialState
+
+        self._trial.set_constraint("budget", violation)
+        if accuracy is None:
+            self._study.tell(self._trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(self._trial, accuracy)
+
+
+class Proposer:
+    """Proposes candidates that were not proposed before and that `allowed` lets pass; the smallest first."""
+
+    def __init__(
+        self, family: str, space: Mapping[str, tuple[Scalar, ...]], seed: int, allowed: Callable[[Candidate], bool]
+    ) -> None:
+        optuna = need("optuna", "train", "the search")
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._family, self._space, self._allowed = family, dict(space), allowed
+        self._seen: set[Candidate] = set()
+        self._study = optuna.create_study(
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS, multivariate=True),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=1),
+        )
+        self._study.enqueue_trial({axis: values[0] for axis, values in self._space.items()})
+
+    def next(self) -> Trial | None:
+        """The next trial; None where the space is exhausted."""
+        from optuna.trial import TrialState
+
+        for _ in range(MAX_ASKS):
+            trial = self._study.ask()
+            values = {axis: trial.suggest_categorical(axis, list(choices)) for axis, choices in self._space.items()}
+            candidate = Candidate.of(self._family, values)
+            if candidate not in self._seen and (not self._seen or self._allowed(candidate)):
+                self._seen.add(candidate)
+                return Trial(candidate, trial, self._study)
+            self._study.tell(trial, state=TrialState.FAIL)
+        return None

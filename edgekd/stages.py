@@ -1,0 +1,267 @@
+"""One run: what its stages share, and the stages themselves as recorded units of work.
+
+`pipeline.py` says in which order they happen; each method here does one and remembers it in the store.
+"""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgekd.bench.measure import profile_record
+from edgekd.bench.procedure import profile
+from edgekd.bench.settings import Settings
+from edgekd.build import FLOAT, build, calibration_inputs, from_record, moved, to_record
+from edgekd.console import Console
+from edgekd.data import Data, Split
+from edgekd.data.views import Augment
+from edgekd.deployment import Deployment
+from edgekd.distill.cache import TeacherCache
+from edgekd.distill.checkpoint import read_tensors, write_tensors
+from edgekd.distill.trainer import Step, Trainer
+from edgekd.errors import StageError
+from edgekd.project import Project
+from edgekd.search.budget import least_accuracy, over_budget, unmeasured
+from edgekd.search.proposer import Trial
+from edgekd.store import Store
+from edgekd.students import Family, image_size, restricted, smallest
+from edgekd.students.program import build_student, count_params, make_program, weights_hash
+from edgekd.target import Program
+from edgekd.types import Artifact, Candidate, Contract, Precision, Scalar
+from edgekd.verify import verify
+
+Record = dict[str, Any]
+
+
+def failure_record(error: StageError) -> Record:
+    return {"stage": error.stage, "cause": error.cause, "hint": error.hint}
+
+
+@dataclass(kw_only=True)
+class Run:
+    """Everything that the stages of one run need. `teacher_accuracy` is on the validation split."""
+
+    project: Project
+    store: Store
+    console: Console
+    data: Data
+    augment: Augment
+    family: Family
+    deployments: tuple[Deployment, ...]
+    settings: Settings
+    cache: TeacherCache | None = None
+    teacher_accuracy: float = 0.0
+    teacher: Record = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        return self.project.search.seed
+
+    @property
+    def space(self) -> dict[str, tuple[Scalar, ...]]:
+        return restricted(self.family.space(self.data.contract.shape), self.project.students.axes)
+
+    @property
+    def smallest(self) -> Candidate:
+        return smallest(self.project.students.family, self.space)
+
+    def params(self, candidate: Candidate) -> int:
+        return count_params(self.family, candidate, self.data.contract)
+
+    def allowed(self, candidate: Candidate) -> bool:
+        """Whether the candidate has no more parameters than the project lets it."""
+        most = self.project.students.max_params
+        return most is None or self.params(candidate) <= most
+
+    def contract(self, candidate: Candidate) -> Contract:
+        return replace(self.data.contract, image_size=image_size(candidate, self.data.contract.shape))
+
+    def folder(self, candidate: Candidate) -> Path:
+        return self.store.folder / "candidates" / candidate.id
+
+    # Screening -----------------------------------------------------------------------------------------------------
+
+    def screen(self, candidate: Candidate, deployment: Deployment) -> list[Record]:
+        """Figures of the untrained candidate, precision by precision until one fits the budget. Fails as a record."""
+        found = []
+        for precision in deployment.precisions:
+            key = {**deployment.key, "candidate": candidate.id, "precision": str(precision)}
+            record = self.store.once("screen", key, partial(self._screen, candidate, deployment, precision))
+            record |= {"device": deployment.device.name, "target": deployment.target.name, "precision": str(precision)}
+            record["fits"] = record["failure"] is None and not over_budget(record, deployment.budget)
+            found.append(record)
+            if record["fits"]:
+                break
+        return found
+
+    def _screen(self, candidate: Candidate, deployment: Deployment, precision: Precision) -> Record:
+        module = build_student(self.family, candidate, self.data.contract, self.seed)
+        program = make_program(module, candidate, self.data.contract)
+        calibration = calibration_inputs(self.data, program.contract, self.seed)
+        try:
+            with tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
+                artifact = build(deployment.target, program, precision, calibration, Path(folder))
+                return {**self._profile(artifact, deployment, Settings.quick(self.seed)), "failure": None}
+        except StageError as error:
+            return {"failure": failure_record(error)}
+
+    def _profile(self, artifact: Artifact, deployment: Deployment, settings: Settings) -> Record:
+        transport = deployment.transport()
+        with nullcontext() if transport is None else closing(transport):
+            return profile_record(
+                profile(
+                    artifact,
+                    deployment.device,
+                    target=deployment.target,
+                    transport=transport,
+                    threads=deployment.threads,
+                    settings=settings,
+                )
+            )
+
+    # Training ------------------------------------------------------------------------------------------------------
+
+    def train(self, candidate: Candidate, stage: str, epochs: int, trial: Trial | None = None) -> Record:
+        """Weights file, curve and accuracy of the candidate after `epochs`; a stopped or failed one says so."""
+        told: set[int] = set()
+
+        def on_epoch(epoch: int, accuracy: float) -> bool:
+            told.add(epoch)
+            return trial is not None and trial.report(epoch, accuracy)
+
+        key = {"candidate": candidate.id, "stage": stage, "epochs": epochs}
+        result: Record = self.store.once("distil", key, lambda: self._train(candidate, stage, epochs, on_epoch))
+        for point in result["curve"]:
+            # A recorded training is told to the sampler as if it ran now: the search goes on as it would have.
+            if point["epoch"] not in told:
+                on_epoch(point["epoch"], point["accuracy"])
+        return result
+
+    def _train(self, candidate: Candidate, stage: str, epochs: int, on_epoch: Callable[[int, float], bool]) -> Record:
+        folder = self.folder(candidate) / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = folder / "checkpoint.safetensors"
+        with self.console.bar(f"{candidate.id} {stage}", 1) as bar:
+
+            def on_step(step: Step) -> None:
+                note = f"epoch {step.epoch}/{epochs}  loss {step.loss:.3f}  agreement {step.agreement:.1%}"
+                bar.at(step.step, note, total=step.steps)
+
+            trainer = Trainer(
+                build_student(self.family, candidate, self.data.contract, self.seed),
+                self.data,
+                self.contract(candidate),
+                replace(self.project.distill, epochs=epochs),
+                self.cache,
+                self.augment,
+                checkpoint,
+                self.seed,
+                on_epoch,
+                on_step,
+            )
+            if stage == "final":
+                self.console.say(f"{candidate.id}: {epochs} epochs, about {trainer.estimate_seconds() / 60:.1f} min")
+            try:
+                trained = trainer.run()
+            except StageError as error:
+                return {"failure": failure_record(error), "curve": trainer.state.curve, "stopped": ""}
+        state = trained.module.state_dict()
+        write_tensors(folder / "weights.safetensors", state)
+        checkpoint.unlink(missing_ok=True)
+        return {
+            "failure": None,
+            "candidate": {"family": candidate.family, "values": candidate.values},
+            "stage": stage,
+            "weights": (folder / "weights.safetensors").relative_to(self.store.folder).as_posix(),
+            "sha256": weights_hash(state),
+            "curve": trained.curve,
+            "stopped": trained.stopped,
+        }
+
+    def program(self, candidate: Candidate, trained: Record) -> Program:
+        """The trained student, read back from its weights file."""
+        module = build_student(self.family, candidate, self.data.contract, self.seed)
+        tensors, _ = read_tensors(self.store.folder / trained["weights"])
+        module.load_state_dict(tensors)
+        return make_program(module, candidate, self.data.contract)
+
+    # Artifacts -----------------------------------------------------------------------------------------------------
+
+    def artifact(self, candidate: Candidate, trained: Record, deployment: Deployment, precision: Precision) -> Record:
+        """Build, verify and profile one artifact of a trained candidate; what failed is in `failure`."""
+        names = {"device": deployment.device.name, "target": deployment.target.name, "precision": str(precision)}
+        try:
+            built = self._built(candidate, trained, deployment, precision)
+            checked = self._checked(candidate, trained, deployment, built, "validation")
+            key = {**deployment.key, "candidate": candidate.id, "precision": str(precision), "stage": "final"}
+            measured = self.store.once(
+                "profile", key, lambda: self._profile(from_record(built, self.store.folder), deployment, self.settings)
+            )
+        except StageError as error:
+            return {**names, "failure": failure_record(error)}
+        record = {
+            **names,
+            "failure": None,
+            "artifact": built["path"],
+            "sha256": built["sha256"],
+            "tools": built["tools"],
+            "accuracy": checked["accuracy"],
+            "fidelity": checked["fidelity"],
+            "correct": checked["correct"],
+            **measured,
+            "size_bytes": built["size_bytes"],
+        }
+        return record | self.judge(record, deployment, self.teacher_accuracy)
+
+    def tested(self, candidate: Candidate, deployment: Deployment, precision: Precision) -> Record:
+        """Accuracy and fidelity of a selected artifact on the test split, and its operators."""
+        trained = self.train(candidate, "final", self.project.distill.epochs)
+        built = self._built(candidate, trained, deployment, precision)
+        operators = deployment.target.operators(self.store.folder / built["path"])
+        return {**self._checked(candidate, trained, deployment, built, "test"), "operators": operators}
+
+    def judge(self, record: Record, deployment: Deployment, teacher_accuracy: float) -> Record:
+        """Whether the record is within the deployment's budget, and what of the budget could not be measured."""
+        least = least_accuracy(deployment.budget, teacher_accuracy)
+        accurate = least is None or record["accuracy"]["artifact"] >= least
+        return {
+            "within_budget": accurate and not over_budget(record, deployment.budget),
+            "unmeasured": unmeasured(record, deployment.budget),
+        }
+
+    def _built(self, candidate: Candidate, trained: Record, deployment: Deployment, precision: Precision) -> Record:
+        key = {
+            "candidate": candidate.id,
+            "weights": trained["sha256"],
+            "target": deployment.target.name,
+            "precision": str(precision),
+        }
+        result: Record = self.store.once("build", key, lambda: self._build(candidate, trained, deployment, precision))
+        return result
+
+    def _build(self, candidate: Candidate, trained: Record, deployment: Deployment, precision: Precision) -> Record:
+        program = self.program(candidate, trained)
+        place = self.folder(candidate) / "artifacts" / deployment.target.name / str(precision)
+        fp32 = None
+        if precision != FLOAT:
+            fp32 = from_record(self._built(candidate, trained, deployment, FLOAT), self.store.folder)
+        with self.store.fresh_folder(place) as folder:
+            calibration = calibration_inputs(self.data, program.contract, self.seed)
+            artifact = build(deployment.target, program, precision, calibration, folder, fp32)
+        return to_record(moved(artifact, folder, place), self.store.folder)
+
+    def _checked(self, candidate: Candidate, trained: Record, deployment: Deployment, built: Record, split: str) -> Record:
+        """Fidelity and accuracy of a built artifact on one split."""
+        key = {"sha256": built["sha256"], "target": deployment.target.name, "precision": built["precision"], "split": split}
+        result: Record = self.store.once("verify", key, lambda: self._check(candidate, trained, deployment, built, split))
+        return result
+
+    def _check(self, candidate: Candidate, trained: Record, deployment: Deployment, built: Record, split: str) -> Record:
+        samples: Split = getattr(self.data, split)
+        artifact = from_record(built, self.store.folder)
+        found = verify(artifact, deployment.target, self.program(candidate, trained), samples)
+        accuracy = {"student": found.student_accuracy, "artifact": found.artifact_accuracy, "split": split}
+        return {"accuracy": accuracy, "fidelity": asdict(found.fidelity), "correct": found.correct}

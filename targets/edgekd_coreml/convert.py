@@ -1,5 +1,6 @@
 """PyTorch → Core ML ML program: torch.export, coremltools, and a package whose bytes depend on the student alone."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,25 @@ def to_mil(coremltools: Any, program: Program, compute: str) -> Any:
     import torch
 
     shape = (1, *program.input_shape)
-    exported = torch.export.export(program.module, (torch.zeros(shape),)).run_decompositions({})
+    exported = torch.export.export(program.module, (torch.zeros(shape),))
     return coremltools.convert(
-        exported,
+        exported.run_decompositions({torch.ops.aten.gelu.default: spelled_out}),
         convert_to="mlprogram",
         minimum_deployment_target=coremltools.target.iOS17,
         compute_precision=coremltools.precision.FLOAT32 if compute == "fp32" else coremltools.precision.FLOAT16,
         inputs=[coremltools.TensorType(name=INPUT, shape=shape, dtype=float)],
         outputs=[coremltools.TensorType(name=OUTPUT, dtype=float)],
     )
+
+
+def spelled_out(x: Any, *, approximate: str = "none") -> Any:
+    """GELU's tanh approximation by its formula, for coremltools 9 drops the keyword and would build the exact one.
+
+    Its own passes then find the formula and make it one operation again.
+    """
+    if approximate == "none":
+        return NotImplemented
+    return 0.5 * x * (1 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)).tanh())
 
 
 def save(model: Any, program: Program, precision: Precision, folder: Path) -> Artifact:
@@ -48,8 +59,9 @@ def save(model: Any, program: Program, precision: Precision, folder: Path) -> Ar
     metadata = spec.description.metadata
     metadata.userDefined[CONTRACT_KEY] = contract.to_json()
     metadata.userDefined.pop(DATE_KEY, None)
+    weights = Path(model.weights_dir) / "weight.bin"
     with storage_errors(str(path)):
-        write(path, spec, (Path(model.weights_dir) / "weight.bin").read_bytes())
+        write(path, spec, weights.read_bytes() if weights.is_file() else b"")
     return finish(path, target="coreml", precision=precision, contract=contract, parent=program.parent, tools=tools())
 
 

@@ -50,15 +50,13 @@ def sigmoid_hard(*, x: Array, alpha: Array, beta: Array) -> Array:
 
 
 def gelu(*, x: Array, mode: str = "EXACT") -> Array:
-    """Exact, or one of the two approximations of Hendrycks, Gimpel 2016, arXiv:1606.08415, section 2."""
+    """Exact, or approximated by tanh: Hendrycks, Gimpel 2016, arXiv:1606.08415, section 2."""
     from scipy.special import erf
 
     if mode == "EXACT":
         return 0.5 * x * (1 + erf(x * np.float32(np.sqrt(0.5))))
     if mode == "TANH_APPROXIMATION":
         return 0.5 * x * (1 + np.tanh(np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x**3)))
-    if mode == "SIGMOID_APPROXIMATION":
-        return x * expit(np.float32(1.702) * x)
     raise ValueError(f"unknown gelu mode '{mode}'")
 
 

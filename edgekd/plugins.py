@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from edgekd.types import digest
 
 GROUP = "edgekd.targets"
 NULL = "null"
+OPENVINO_TELEMETRY = "openvino_telemetry"
 
 
 def target_names() -> tuple[str, ...]:
@@ -51,11 +53,30 @@ def need(module: str, extra: str, what: str) -> Any:
         MissingExtraError: with the exact pip command, if the module is missing or does not import.
     """
     try:
-        return importlib.import_module(module)
+        with _no_telemetry():
+            return importlib.import_module(module)
     except (ImportError, OSError) as error:
         absent = isinstance(error, ModuleNotFoundError) and error.name in (module, module.split(".")[0])
         why = "is not installed" if absent else f"cannot be imported ({first_line(error)})"
         raise MissingExtraError(f'{what} needs {module}, which {why}: pip install "edgekd[{extra}]"') from error
+
+
+@contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """Import what would report its use over the network unasked in its silent form.
+
+    onnxruntime from 1.29 on sends model names, hashes and machine facts, and keeps a thread and 2 MB for it; it reads the
+    variable when it is imported. openvino and nncf report conversions; they do without where the package is absent.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    hidden = OPENVINO_TELEMETRY not in sys.modules
+    if hidden:
+        sys.modules[OPENVINO_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[OPENVINO_TELEMETRY]
 
 
 def versions(*packages: str) -> dict[str, str]:

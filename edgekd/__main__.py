@@ -15,7 +15,7 @@ def main() -> None:
     from edgekd.cli import app
 
     try:
-        app(standalone_mode=False)
+        app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except EdgekdError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -23,12 +23,14 @@ def main() -> None:
     except BrokenPipeError:
         os._exit(1)
     except Exception as error:
-        import click
+        import typer
 
-        if isinstance(error, click.exceptions.Abort):
+        if isinstance(error, typer.Abort):
             _fail("interrupted; the same command goes on from here", INTERRUPTED)
-        if isinstance(error, click.ClickException):
-            _fail(error.format_message(), 2)
+        # Of click, or of the copy of click that newer versions of typer bring along: typer exports its heirs only.
+        usage_error = typer.BadParameter.__mro__[1]
+        if isinstance(error, usage_error):
+            _fail(error.format_message(), 2)  # type: ignore[attr-defined]
         if isinstance(error, MemoryError):
             _fail("out of memory: lower [distill] batch_size or [data] limit", 1)
         _fail(f"internal error: {type(error).__name__}; traceback: {_save_traceback()}", 1)

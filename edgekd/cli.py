@@ -11,7 +11,6 @@ from edgekd.errors import InputError, storage_errors
 
 app = typer.Typer(
     name="edgekd",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -29,6 +29,8 @@ from edgekd.errors import StageError
 from edgekd.types import Contract
 
 CHECKPOINT_SECONDS = 20.0
+COLLAPSED = 0.05
+"""A student that ends below this share of the way from chance to perfection has learnt nothing, of two classes or of many."""
 
 Curve = list[dict[str, Any]]
 
@@ -116,13 +118,17 @@ class Trainer:
             for batch, teacher in self._batches(epoch, self.state.step % self.steps_per_epoch):
                 self._step(batch, teacher)
                 self.state.seconds = seconds_before + time.monotonic() - started
-                if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+                # Not between an epoch's last step and its point on the curve: that point would be lost.
+                if self.state.step % self.steps_per_epoch and time.monotonic() - last_saved > CHECKPOINT_SECONDS:
                     self._save()
                     last_saved = time.monotonic()
                 if self.recipe.max_minutes and self.state.seconds > 60 * self.recipe.max_minutes:
                     return self._finish("time limit")
             if self.on_epoch(epoch + 1, self._close_epoch(epoch + 1)):
                 return self._finish("pruned")
+            if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+                self._save()
+                last_saved = time.monotonic()
         return self._finish("")
 
     def estimate_seconds(self, tried: int = 4) -> float:
@@ -218,7 +224,7 @@ class Trainer:
         )
         state.loss_sum = state.agreement_sum = 0.0
         chance = 1 / len(self.contract.classes)
-        if epoch == self.recipe.epochs and accuracy < 1.5 * chance:
+        if epoch == self.recipe.epochs and accuracy < chance + COLLAPSED * (1 - chance):
             raise StageError("distil", f"the student collapsed: accuracy {accuracy:.3f} is chance", "lower the learning rate")
         return accuracy
 

@@ -110,7 +110,7 @@ def read_project(path: Path) -> Project:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; write one with: edgekd distill --init") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # beside TOML's and Unicode's own: numbers of 5,000 digits, deep nesting
         raise InputError(f"{path}: is not TOML: {str(error).splitlines()[0]}") from error
     try:
         return make_project(raw, path.resolve().parent)

@@ -131,13 +131,18 @@ def _database(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if type(error) is sqlite3.DatabaseError:  # what the disk refuses is one of its heirs
+            raise InputError(f"{folder}/run.sqlite is damaged, or no record of a run: {error}; choose another") from error
         raise StorageError(f"{folder}/run.sqlite: {error}; free some space, or choose another --out") from error
 
 
 def _read(connection: sqlite3.Connection, kind: str, name: str) -> tuple[str, float] | None:
-    row: tuple[str, float] | None = connection.execute(
-        "SELECT value, seconds FROM unit WHERE kind = ? AND key = ?", (kind, name)
-    ).fetchone()
+    try:
+        row: tuple[str, float] | None = connection.execute(
+            "SELECT value, seconds FROM unit WHERE kind = ? AND key = ?", (kind, name)
+        ).fetchone()
+    except sqlite3.Error as error:
+        raise InputError(f"a run's record cannot be read: {error}; choose another --out or --replay") from error
     return row
 
 

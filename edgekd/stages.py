@@ -22,7 +22,7 @@ from edgekd.deployment import Deployment
 from edgekd.distill.cache import TeacherCache
 from edgekd.distill.checkpoint import read_tensors, write_tensors
 from edgekd.distill.trainer import Step, Trainer
-from edgekd.errors import StageError
+from edgekd.errors import StageError, storage_errors
 from edgekd.project import Project
 from edgekd.search.budget import least_accuracy, over_budget, unmeasured
 from edgekd.search.proposer import Trial
@@ -142,7 +142,8 @@ class Run:
 
     def _train(self, candidate: Candidate, stage: str, epochs: int, on_epoch: Callable[[int, float], bool]) -> Record:
         folder = self.folder(candidate) / stage
-        folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors(str(folder)):
+            folder.mkdir(parents=True, exist_ok=True)
         checkpoint = folder / "checkpoint.safetensors"
         with self.console.bar(f"{candidate.id} {stage}", 1) as bar:
 
@@ -262,6 +263,7 @@ class Run:
     def _check(self, candidate: Candidate, trained: Record, deployment: Deployment, built: Record, split: str) -> Record:
         samples: Split = getattr(self.data, split)
         artifact = from_record(built, self.store.folder)
-        found = verify(artifact, deployment.target, self.program(candidate, trained), samples)
+        # What ships was decided on the validation split: the test split gives figures, and refuses nothing any more.
+        found = verify(artifact, deployment.target, self.program(candidate, trained), samples, refuse=split == "validation")
         accuracy = {"student": found.student_accuracy, "artifact": found.artifact_accuracy, "split": split}
         return {"accuracy": accuracy, "fidelity": asdict(found.fidelity), "correct": found.correct}

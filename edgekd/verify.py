@@ -36,10 +36,13 @@ class Verified:
     correct: str
 
 
-def verify(artifact: Artifact, target: Target, program: Program, split: Split, samples: int = SAMPLES) -> Verified:
+def verify(
+    artifact: Artifact, target: Target, program: Program, split: Split, samples: int = SAMPLES, refuse: bool = True
+) -> Verified:
     """Run the artifact on the whole split, and compare it with the student on `samples` of it, evenly spaced.
 
-    Raises StageError("verify") where the file is not the one that was built, or its answers are not the student's.
+    Raises StageError("verify") where the file is not the one that was built, or, with `refuse`, where its answers are not
+    the student's.
     """
     _check_identity(artifact, target)
     contract = target.contract(artifact.path)
@@ -51,7 +54,7 @@ def verify(artifact: Artifact, target: Target, program: Program, split: Split, s
     expected = _student(program, split)
     rows = np.unique(np.linspace(0, len(split) - 1, min(samples, len(split))).astype(np.int64))
     fidelity = compare(expected[rows], answers[rows], split.labels[rows])
-    reason = refusal(fidelity, artifact.precision)
+    reason = refusal(fidelity, artifact.precision) if refuse else None
     if reason:
         raise StageError("verify", reason, f"{artifact.path.name} does not answer as its student does: it does not ship")
     correct = answers.argmax(1) == split.labels

@@ -17,6 +17,8 @@ RUNTIMES = {
     "openvino": "OpenVINO",
     "coreml": "Core ML",
 }
+MOST_CHANNELS = 8
+"""Whose normalisation the card spells out; features by the hundred are left to the contract."""
 
 
 def model_card(entry: dict[str, Any], contract: Contract, report: dict[str, Any]) -> str:
@@ -30,6 +32,7 @@ def model_card(entry: dict[str, Any], contract: Contract, report: dict[str, Any]
         trial=trial,
         runtime=RUNTIMES.get(entry["target"], entry["target"]),
         figures=figures,
+        signed=snippets.signed,
         escape=escape,
         verdict=figures.verdict(entry)[1],
         budget=budget_table(entry, report),
@@ -44,7 +47,7 @@ def model_card(entry: dict[str, Any], contract: Contract, report: dict[str, Any]
 def _tensors(contract: Contract) -> str:
     def line(role: str, spec: TensorSpec) -> list[str]:
         shape = " × ".join(str(n) for n in spec.shape)
-        scale = "" if spec.scale is None else f"real = (integer − {spec.zero_point or 0}) · {spec.scale!r}"
+        scale = "" if spec.scale is None else f"real = (integer {snippets.signed(-(spec.zero_point or 0))}) · {spec.scale!r}"
         return [role, escape(spec.name), shape, spec.layout, spec.dtype, scale]
 
     lines = [line("input", spec) for spec in contract.inputs] + [line("output", spec) for spec in contract.outputs]
@@ -52,12 +55,16 @@ def _tensors(contract: Contract) -> str:
 
 
 def _normalisation(contract: Contract) -> str:
-    """The formula with its numbers, one line a channel where channels differ."""
+    """The formula with its numbers; one line a channel where a few channels differ."""
     pairs = list(zip(contract.mean, contract.std, strict=True))
     if len(set(pairs)) == 1:
-        return f"    input = (value / {contract.value_max!r} - {pairs[0][0]!r}) / {pairs[0][1]!r}"
-    lines = [f"    input[{c}] = (value[{c}] / {contract.value_max!r} - {m!r}) / {s!r}" for c, (m, s) in enumerate(pairs)]
-    return "\n".join(lines)
+        return f"input = (value / {contract.value_max!r} - {pairs[0][0]!r}) / {pairs[0][1]!r}"
+    if len(pairs) > MOST_CHANNELS:
+        return (
+            f"input[c] = (value[c] / {contract.value_max!r} - mean[c]) / std[c], mean and std as in the contract beside the file"
+        )
+    lines = [f"input[{c}] = (value[{c}] / {contract.value_max!r} - {m!r}) / {s!r}" for c, (m, s) in enumerate(pairs)]
+    return "\n   ".join(lines)
 
 
 def _losses(report: dict[str, Any]) -> str:

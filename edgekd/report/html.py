@@ -8,7 +8,7 @@ import json
 from functools import partial
 from typing import Any
 
-from edgekd.report import figures, plots
+from edgekd.report import curves, figures, plots
 from edgekd.report.templating import environment
 
 STATUS_ORDER = ("selected", "trained", "pruned", "screened-out", "failed")
@@ -26,7 +26,7 @@ def render_html(report: dict[str, Any]) -> str:
         report=report,
         project=json.dumps(report["project"], indent=2, ensure_ascii=False, allow_nan=False),
         deployments=[_deployment(report, entry, number) for number, entry in enumerate(report["selected"])],
-        training=plots.training_plot(report),
+        training=curves.training_plot(report),
         trials=_trials(report),
         statuses=_statuses(report),
         headline=figures.headline(report),
@@ -39,7 +39,7 @@ def _deployment(report: dict[str, Any], entry: dict[str, Any], number: int) -> d
         "id": f"deployment-{number}",
         "entry": entry,
         "accuracy_plot": plots.accuracy_plot(report, entry),
-        "distribution_plot": plots.distribution_plot(report, entry),
+        "distribution_plot": curves.distribution_plot(report, entry),
     }
 
 

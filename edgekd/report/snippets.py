@@ -64,11 +64,12 @@ def _code(language: str, target: str, artifact: str, contract: Contract) -> str:
     height, width = (1, 1) if flat else contract.image_size or source[1:]
     return template.render(
         text=lambda value: literal(language, value),
-        texts=lambda values: wrapped([literal(language, value) for value in values]),
+        texts=lambda values, indent=4: wrapped([literal(language, value) for value in values], indent),
         numbers=lambda values: wrapped([number(language, value) for value in values]),
         number=lambda value: number(language, value),
         model=PurePosixPath(artifact).name,
         contract=contract,
+        greatest=f"{contract.value_max:g}",
         flat=flat,
         channels=source[0],
         height=height,
@@ -89,7 +90,8 @@ def _tensor(language: str, spec: TensorSpec) -> dict[str, Any]:
         "dtype": spec.dtype,
         "type": TYPES[language][spec.dtype],
         "scale": spec.scale,
-        "zero_point": spec.zero_point or 0,
+        "plus": signed(spec.zero_point or 0),
+        "minus": signed(-(spec.zero_point or 0)),
         "low": low,
         "high": high,
     }
@@ -106,11 +108,16 @@ def number(language: str, value: float) -> str:
     return f"{float(value)!r}f" if language in ("cpp", "kotlin") else repr(float(value))
 
 
-def wrapped(items: list[str], width: int = 100) -> str:
-    """Items with commas between, on indented lines of about `width` columns; one line where they fit."""
+def signed(value: int) -> str:
+    """`+ 3` or `- 3`: what follows a term."""
+    return f"{'-' if value < 0 else '+'} {abs(value)}"
+
+
+def wrapped(items: list[str], indent: int = 4, width: int = 100) -> str:
+    """Items with commas between, on lines of about `width` columns; all but the first are indented here."""
     lines = [""]
     for item in items:
         if lines[-1] and len(lines[-1]) + len(item) > width:
             lines.append("")
         lines[-1] += f"{', ' if lines[-1] else ''}{item}"
-    return ",\n    ".join(lines)
+    return f",\n{' ' * indent}".join(lines)

@@ -81,7 +81,9 @@ def screen_smallest(run: "Run", outcome: Outcome) -> None:
 
 def search(run: "Run", outcome: Outcome) -> None:
     """Screen `trials` candidates and train those that fit somewhere for a rung; the sampler is told what was found."""
-    proposer = Proposer(run.project.students.family, run.space, run.seed, run.allowed)
+    proposer = Proposer(
+        run.project.students.family, run.space, run.seed, run.allowed, run.first_candidates(), run.project.rung_epochs
+    )
     for index in range(run.project.search.trials):
         trial = proposer.next()
         if trial is None:

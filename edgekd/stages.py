@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgekd.bench.measure import profile_record
 from edgekd.bench.procedure import profile
 from edgekd.bench.settings import Settings
@@ -34,6 +36,8 @@ from edgekd.types import Artifact, Candidate, Contract, Precision, Scalar
 from edgekd.verify import verify
 
 Record = dict[str, Any]
+LOOKED_AT = 256
+"""Random candidates whose parameters are counted to find a large one: a millisecond or two each."""
 
 
 def failure_record(error: StageError) -> Record:
@@ -67,6 +71,17 @@ class Run:
     @property
     def smallest(self) -> Candidate:
         return smallest(self.project.students.family, self.space)
+
+    def first_candidates(self) -> list[Candidate]:
+        """Proposed before the sampler's own: the smallest, then the largest allowed, since accuracy mostly grows with size."""
+        rng, space = np.random.default_rng(self.seed), self.space
+        names = list(space)
+        picks = (
+            Candidate.of(self.project.students.family, {a: space[a][rng.integers(len(space[a]))] for a in names})
+            for _ in range(LOOKED_AT)
+        )
+        allowed = sorted({pick for pick in picks if self.allowed(pick)}, key=lambda pick: (-self.params(pick), pick.id))
+        return [self.smallest, *allowed[:1]]
 
     def params(self, candidate: Candidate) -> int:
         return count_params(self.family, candidate, self.data.contract)

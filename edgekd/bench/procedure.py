@@ -4,9 +4,9 @@ A round is three processes: `empty` (the runtime, no model), `memory` (load and 
 so that latencies come from several processes and several moments: where memory happens to lie makes a process faster
 or slower for its whole life, and one process would not show it. Latencies are pooled in the order taken.
 
-Peak memory of a model = peak RSS of `memory` - peak RSS of `empty`, round by round; the figure is the median. It holds
-weights, arenas and what of the runtime only a model touches; the runtime's own footprint is left out, and memory
-of accelerators and drivers is not seen.
+Peak memory of a model = peak RSS of `memory` - peak RSS of `empty`, round by round; the figure is the median. In both,
+all code of the loaded libraries is resident first (harness.settle_libraries), so the figure holds weights, arenas and
+generated code; the runtime's own footprint is left out, and memory of accelerators and drivers is not seen.
 """
 
 import contextlib

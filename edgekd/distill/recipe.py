@@ -82,6 +82,7 @@ def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def average_decay(step: int, decay: float) -> float:
-    """Of the weights' moving average at a step: short at first, so that it forgets the untrained network."""
-    return min(decay, (1 + step) / (10 + step))
+def average_decay(step: int, steps: int, decay: float) -> float:
+    """Of the weights' moving average at a step: short at first, so that it forgets the untrained network, and never
+    longer than a tenth of the whole training, which may be a short one."""
+    return max(0.0, min(decay, (1 + step) / (10 + step), 1 - 10 / steps))

@@ -188,7 +188,7 @@ class Trainer:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self._follow(average_decay(state.step, self.recipe.average_decay))
+        self._follow(average_decay(state.step, self.steps, self.recipe.average_decay))
         state.step += 1
         state.loss_sum += value
         state.agreement_sum += agreement

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from edgekd.bench.statistics import percentile
+from edgekd.bench.statistics import latency_at
 from edgekd.types import Budget
 
 UNITS = {"latency_ms": "ms", "peak_memory_bytes": "bytes", "size_bytes": "bytes", "energy_mj": "mJ"}
@@ -22,7 +22,7 @@ class Over:
 def figures(record: dict[str, Any], budget: Budget) -> dict[str, float | None]:
     """The figure that each limit is held against; None where it could not be measured. Latency is at the budget's percentile."""
     latencies = record["values"]["latency_ms"]
-    latency = percentile(latencies, budget.latency_percentile) if latencies else None
+    latency = latency_at(latencies, budget.latency_percentile) if latencies else None
     return {
         "latency_ms": latency,
         "peak_memory_bytes": record["peak_memory_bytes"]["value"],

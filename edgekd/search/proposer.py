@@ -3,7 +3,7 @@
 Source: Bergstra et al. 2011 (TPE); Optuna's constrained sampling and median pruning.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from edgekd.plugins import need
@@ -38,10 +38,16 @@ class Trial:
 
 
 class Proposer:
-    """Proposes candidates that were not proposed before and that `allowed` lets pass; the smallest first."""
+    """Proposes candidates that were not proposed before and that `allowed` lets pass; `first` come first."""
 
     def __init__(
-        self, family: str, space: Mapping[str, tuple[Scalar, ...]], seed: int, allowed: Callable[[Candidate], bool]
+        self,
+        family: str,
+        space: Mapping[str, tuple[Scalar, ...]],
+        seed: int,
+        allowed: Callable[[Candidate], bool],
+        first: Iterable[Candidate],
+        rung_epochs: int,
     ) -> None:
         optuna = need("optuna", "train", "the search")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -50,9 +56,11 @@ class Proposer:
         self._study = optuna.create_study(
             direction="maximize",
             sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS, multivariate=True),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=1),
+            # In the first half of a short schedule the rate is high, and accuracies say little.
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1 + rung_epochs // 2),
         )
-        self._study.enqueue_trial({axis: values[0] for axis, values in self._space.items()})
+        for candidate in first:
+            self._study.enqueue_trial(candidate.values)
 
     def next(self) -> Trial | None:
         """The next trial; None where the space is exhausted."""

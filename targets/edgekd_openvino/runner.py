@@ -7,7 +7,8 @@ import openvino
 
 
 def version() -> Dict[str, str]:
-    """Versions of the runtime, as packages are numbered."""
+    """Versions of the runtime, as packages are numbered. Its CPU plugin, which it would load with a first model, is loaded."""
+    openvino.Core().get_versions("CPU")
     return {"openvino": openvino.get_version().split("-")[0]}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from edgekd_coreml import batching, ops, windows
 from edgekd_coreml.batching import Rule, along, elementwise, samplewise
-from edgekd_coreml.weights import Array
+from edgekd_coreml.weights import Array, elements
 
 
 class Kernel(NamedTuple):
@@ -20,7 +20,11 @@ def _unary(function: Callable[[Array], Array]) -> Kernel:
 
 
 def _binary(function: Callable[[Array, Array], Array]) -> Kernel:
-    return Kernel(lambda *, x, y: function(x, y), elementwise)
+    def run(*, x: Array, y: Array) -> Array:
+        elements(np.broadcast_shapes(x.shape, y.shape))
+        return function(x, y)
+
+    return Kernel(run, elementwise)
 
 
 def _reduction(function: Callable[..., Array]) -> Kernel:

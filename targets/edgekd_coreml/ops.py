@@ -1,14 +1,15 @@
 """The operations of MIL that CNN students become, in NumPy: float32 arrays in, float32 out, parameters named as in MIL.
 
 Each is defined by coremltools 9, `converters/mil/mil/ops/defs`, iOS15 to iOS17. Sums run in float32 (matrix products in
-the order of the BLAS library); the executor rounds each result to the type that the program declares.
+the order of the BLAS library); the executor rounds each result to the type that the program declares. What could grow
+beyond its operands is bounded before it is computed: a package may come from anywhere.
 """
 
 from typing import Any
 
 import numpy as np
 
-from edgekd_coreml.weights import Array
+from edgekd_coreml.weights import Array, elements
 
 
 def expit(x: Array) -> Array:
@@ -106,7 +107,9 @@ def linear(*, x: Array, weight: Array, bias: Array | None = None) -> Array:
 
 
 def matmul(*, x: Array, y: Array, transpose_x: Any = False, transpose_y: Any = False) -> Array:
-    return np.matmul(x.swapaxes(-1, -2) if transpose_x else x, y.swapaxes(-1, -2) if transpose_y else y)
+    left, right = x.swapaxes(-1, -2) if transpose_x else x, y.swapaxes(-1, -2) if transpose_y else y
+    elements((*np.broadcast_shapes(left.shape[:-2], right.shape[:-2]), left.shape[-2], right.shape[-1]))
+    return np.matmul(left, right)
 
 
 def batch_norm(
@@ -142,6 +145,7 @@ def pad(*, x: Array, pad: Any, mode: str = "constant", constant_val: Any = 0.0) 
     """`pad`: (before, after) of the last axes, in their order."""
     flat = [int(each) for each in pad]
     pairs = [(0, 0)] * (x.ndim - len(flat) // 2) + list(zip(flat[::2], flat[1::2], strict=True))
+    elements(tuple(size + before + after for size, (before, after) in zip(x.shape, pairs, strict=True)))
     if mode == "constant":
         return np.pad(x, pairs, constant_values=constant_val)
     return np.pad(x, pairs, mode={"reflect": "reflect", "replicate": "edge"}[mode])  # type: ignore[call-overload]
@@ -184,7 +188,9 @@ def split(*, x: Array, axis: Any, num_splits: Any = None, split_sizes: Any = Non
 
 
 def tile(*, x: Array, reps: Any) -> Array:
-    return np.tile(x, [int(each) for each in reps])
+    times = [int(each) for each in reps]
+    elements(tuple(size * each for size, each in zip(x.shape, times, strict=True)))
+    return np.tile(x, times)
 
 
 def slice_by_index(

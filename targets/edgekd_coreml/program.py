@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from edgekd.errors import InputError
 from edgekd_coreml.package import Package
 from edgekd_coreml.weights import EXPANDERS, STORED, TYPES, Array, elements, from_blob, from_immediate, plain
@@ -41,7 +43,8 @@ class MilProgram:
 def decode(package: Package) -> MilProgram:
     """The program of `package`. Raises InputError for anything that is not one flat function of static shapes."""
     try:
-        return _Decoder(package).program()
+        with np.errstate(all="ignore"):
+            return _Decoder(package).program()
     except (ValueError, KeyError, TypeError, IndexError, OverflowError, MemoryError) as error:
         raise InputError(f"{package.path}: broken program: {error}") from error
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from edgekd_coreml.weights import Array
+from edgekd_coreml.weights import Array, elements
 
 Pads: TypeAlias = list[tuple[int, int]]
 Tap: TypeAlias = tuple[tuple[int, ...], Array]
@@ -37,9 +37,10 @@ def pads_of(pad_type: str, pad: Any, sizes: tuple[int, ...], spans: list[int], s
 
 
 def padded(x: Array, pads: Pads, value: float) -> Array:
-    """`x` (B, C, spatial…) with `value` around its spatial axes."""
+    """`x` (B, C, spatial…) with `value` around its spatial axes. Raises ValueError where that is beyond all measure."""
     if not any(map(any, pads)):
         return x
+    elements((*x.shape[:2], *(size + before + after for size, (before, after) in zip(x.shape[2:], pads, strict=True))))
     return np.pad(x, [(0, 0), (0, 0), *pads], constant_values=value)
 
 

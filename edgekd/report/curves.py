@@ -30,9 +30,10 @@ def training_plot(report: Figure) -> Figure | None:
 
 
 def distribution_plot(report: Figure, entry: Figure) -> Figure | None:
-    """Raw latencies of one deployment: how many are below (left), and in the order they were taken (right).
+    """Raw latencies of one deployment: how many are below (left), and in the order they were taken (right, logarithmic).
 
-    The other precisions of the same candidate stand beside the chosen one. None where there are no raw values.
+    The other precisions of the same candidate stand beside the chosen one. The left plot ends where all but the slowest
+    hundredth have been; the right one shows every straggler. None where there are no raw values.
     """
     others = [
         a
@@ -44,42 +45,52 @@ def distribution_plot(report: Figure, entry: Figure) -> Figure | None:
         return None
     traces = [trace for rank, e in enumerate(series) for trace in _distribution(e, PALETTE[rank % len(PALETTE)])]
     page = layout("latency, ms", "share of runs below", 320)
-    page["xaxis"]["domain"], page["yaxis"]["tickformat"] = [0, 0.46], ".0%"
-    page["xaxis2"] = {**page["xaxis"], "title": {"text": "run, in order"}, "domain": [0.56, 1], "anchor": "y2"}
-    page["yaxis2"] = {"title": {"text": "latency, ms"}, "anchor": "x2", "zeroline": False, "automargin": True}
+    ordered = [sorted(e["values"]["latency_ms"]) for e in series]
+    low, high = min(values[0] for values in ordered), max(values[int(0.99 * (len(values) - 1))] for values in ordered)
+    ends = [low - 0.1 * (high - low), high + 0.15 * (high - low)] if high > low else None
+    page["xaxis"] |= {"domain": [0, 0.46], "range": ends}
+    page["yaxis"]["tickformat"] = ".0%"
+    page["xaxis2"] = {
+        **page["yaxis"],
+        "title": {"text": "run, in order"},
+        "domain": [0.56, 1],
+        "anchor": "y2",
+        "tickformat": ",d",
+    }
+    page["yaxis2"] = {
+        **page["yaxis"],
+        "title": {"text": "latency, ms"},
+        "anchor": "x2",
+        "tickformat": "~g",
+        "type": "log",
+        "dtick": "D2",
+    }
     lines = [(name, entry["latency_ms"].get(name), GREY) for name in ("p50", "p90", "p99")]
-    lines.append(("budget", entry["budget"].get("latency_ms"), RED))
-    for name, value, color in lines:
-        if value is not None and (name != "budget" or value <= 3 * max(entry["values"]["latency_ms"], default=0)):
+    for name, value, color in [*lines, ("budget", entry["budget"].get("latency_ms"), RED)]:
+        if value is not None and (ends is None or value <= ends[1]):
             _vertical(page, name, value, color)
     return {"data": traces, "layout": page}
 
 
-def thinned(values: list[float], most: int = MOST_POINTS) -> list[tuple[int, float]]:
-    """At most about `most` (position, value) pairs, evenly spaced, the first and the last among them."""
-    step = max(1, -(-len(values) // most))
-    kept = list(range(0, len(values), step))
-    if kept[-1:] != [len(values) - 1]:
-        kept.append(len(values) - 1)
-    return [(i, values[i]) for i in kept if i >= 0]
+def thinned(values: list[float], most: int = MOST_POINTS) -> list[int]:
+    """Positions of at most `most` values: the least and the greatest of each stretch, so that no straggler is lost."""
+    if len(values) <= most:
+        return list(range(len(values)))
+    step = -(-2 * len(values) // most)
+    stretches = [range(start, min(start + step, len(values))) for start in range(0, len(values), step)]
+    return sorted({pick(stretch, key=values.__getitem__) for stretch in stretches for pick in (min, max)})
 
 
 def _distribution(entry: Figure, color: str) -> list[Figure]:
     values, name = entry["values"]["latency_ms"], plain(entry["precision"])
-    ordered, run = thinned(sorted(values)), thinned(values)
+    ordered = sorted(values)
+    steps, runs = thinned(ordered), thinned(values)
     common = {"type": "scatter", "name": name, "legendgroup": name, "hovertemplate": "%{x}, %{y}<extra>" + name + "</extra>"}
-    below = {"x": [v for _, v in ordered], "y": [(i + 1) / len(values) for i, _ in ordered], "mode": "lines"}
-    order = {
-        "x": [i + 1 for i, _ in run],
-        "y": [v for _, v in run],
-        "mode": "markers",
-        "showlegend": False,
-        "xaxis": "x2",
-        "yaxis": "y2",
-    }
+    below = {"x": [ordered[i] for i in steps], "y": [(i + 1) / len(values) for i in steps], "mode": "lines"}
+    order = {"x": [i + 1 for i in runs], "y": [values[i] for i in runs], "mode": "markers", "showlegend": False}
     return [
         {**common, **below, "line": {"color": color, "shape": "hv"}},
-        {**common, **order, "marker": {"color": color, "size": 3, "opacity": 0.6}},
+        {**common, **order, "xaxis": "x2", "yaxis": "y2", "marker": {"color": color, "size": 3, "opacity": 0.6}},
     ]
 
 

@@ -201,12 +201,15 @@ def verdict(entry: dict[str, Any]) -> tuple[Verdict, str]:
 
 def headline(report: dict[str, Any]) -> str:
     """The answer of the whole run in one sentence."""
-    total = len(report["selected"]) + len(report["infeasible"])
     kinds = [verdict(entry)[0] for entry in report["selected"]]
+    asked, answered = report["project"].get("deploy"), len(kinds) + len(report["infeasible"])
+    total = max(len(asked), answered) if isinstance(asked, list) else answered
     parts = [
         (kinds.count("within"), "within budget"),
         (kinds.count("unmeasured"), "within budget as far as measured"),
         (kinds.count("over"), "over budget"),
         (len(report["infeasible"]), "infeasible"),
+        (total - answered, "without an artifact that passed"),
     ]
-    return f"{total} deployment{'' if total == 1 else 's'}: " + ", ".join(f"{n} {words}" for n, words in parts if n)
+    words = ", ".join(f"{n} {words}" for n, words in parts if n)
+    return f"{total} deployment{'' if total == 1 else 's'}: {words or 'nothing to choose from'}"

@@ -75,7 +75,10 @@ def _trials(report: dict[str, Any]) -> str:
     for trial in report["trials"]:
         rung = (trial.get("rungs") or [None])[-1]
         accuracy = figures.NOTHING if rung is None else f"{figures.percent(rung['accuracy'])} after {rung['epochs']} epochs"
-        failures = [trial.get("failure"), *(artifact.get("failure") for artifact in trial.get("artifacts", []))]
+        failures = [
+            trial.get("failure"),
+            *(line.get("failure") for line in trial.get("artifacts", []) + trial.get("screening", [])),
+        ]
         said = "; ".join(escape(f"{f['stage']}: {f['cause']}") for f in failures if f)
         lines.append([escape(trial["candidate"]), figures.count(trial["params"]), trial["status"], accuracy, said])
     return table(["candidate", "parameters", "status", "student accuracy (validation)", "failure"], lines)

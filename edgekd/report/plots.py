@@ -1,9 +1,13 @@
 """Accuracy against what it costs: everything that was built for a deployment, with the budget drawn in."""
 
+import math
 from collections.abc import Iterable
 
 from edgekd.report import figures
 from edgekd.report.plotting import GREEN, GREY, PALETTE, RED, SYMBOLS, Figure, built, layout, plain
+
+SQUEEZED = 6.0
+"""Largest over smallest cost from which the axis is logarithmic."""
 
 
 def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -40,7 +44,7 @@ def accuracy_plot(report: Figure, entry: Figure) -> Figure | None:
         return None
     xs, ys = [_x(p, axis, percentile) for p in shown], [p["accuracy"]["artifact"] for p in shown]
     limits = {"x": _scaled(entry["budget"].get(axis), axis), "y": accuracy_floor(report, entry["budget"])}
-    ranges = {"x": _range([*xs, limits["x"]], zero=True), "y": _range([*ys, limits["y"]])}
+    ranges = {"x": _reach([*xs, limits["x"]]), "y": _range([*ys, limits["y"]])}
     best = next(iter(by_kind.values()))
     traces = _budget_traces(limits, ranges)
     traces.append(_front([(_x(p, axis, percentile), p["accuracy"]["artifact"]) for p in best]))
@@ -48,7 +52,12 @@ def accuracy_plot(report: Figure, entry: Figure) -> Figure | None:
     traces += _chosen(shown, entry, axis, percentile)
     title = f"latency {percentile}, ms" if axis == "latency_ms" else "size, kB"
     page = layout(title, "accuracy (validation)", 380)
-    page["xaxis"]["range"], page["yaxis"]["range"], page["yaxis"]["tickformat"] = ranges["x"], ranges["y"], ".1%"
+    page["xaxis"] |= (
+        {"range": ranges["x"]}
+        if ranges["x"][0] == 0
+        else {"type": "log", "dtick": "D2", "range": [math.log10(v) for v in ranges["x"]]}
+    )
+    page["yaxis"] |= {"range": ranges["y"], "tickformat": ".1%"}
     return {"data": traces, "layout": page}
 
 
@@ -146,8 +155,15 @@ def _budget_traces(limits: dict[str, float | None], ranges: dict[str, list[float
     return [{"type": "scatter", "x": xs, "y": ys, "name": "within budget", "hoverinfo": "skip", **area}]
 
 
-def _range(values: list[float | None], zero: bool = False) -> list[float]:
+def _reach(values: list[float | None]) -> list[float]:
+    """Of a cost: from zero, or where that would squeeze the points into a corner, of a logarithmic axis."""
     known = [v for v in values if v is not None]
-    low, high = (0.0 if zero else min(known)), max(known)
+    low, high = min(known), max(known)
+    return [0.0, 1.08 * high] if low <= 0 or high < SQUEEZED * low else [0.7 * low, 1.4 * high]
+
+
+def _range(values: list[float | None]) -> list[float]:
+    known = [v for v in values if v is not None]
+    low, high = min(known), max(known)
     pad = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
-    return [low if zero else low - pad, high + pad]
+    return [low - pad, high + pad]

@@ -110,13 +110,16 @@ class Infeasible(_Part):
 
 
 class Screening(_Part):
+    """Figures of the untrained candidate; None where it could not be built."""
+
     device: str
     target: str
     precision: str
-    latency_ms: Latency
-    peak_memory_bytes: Figure
-    size_bytes: int | None
+    latency_ms: Latency | None = None
+    peak_memory_bytes: Figure | None = None
+    size_bytes: int | None = None
     fits: bool
+    failure: FailureEntry | None = None
 
 
 class Built(_Part):

@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,17 +32,20 @@ class Store:
 
     def __init__(self, folder: Path, replay: Path | None = None) -> None:
         self.folder = folder
-        with storage_errors(str(folder)):
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(folder)
-        self._replay = None if replay is None else _open(replay / "run.sqlite", must_exist=True)
-        self._db = _open(folder / "run.sqlite", must_exist=False)
-        with _database(folder):
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS unit (kind TEXT, key TEXT, value TEXT, seconds REAL, UNIQUE (kind, key))"
-            )
-            self._db.execute("CREATE TABLE IF NOT EXISTS project (raw TEXT, base TEXT, schema INTEGER)")
-            self._db.commit()
+        with ExitStack() as held:
+            with storage_errors(str(folder)):
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(_lock(folder))
+            record = None if replay is None else _open(replay / "run.sqlite", must_exist=True)
+            self._replay = None if record is None else held.enter_context(closing(record))
+            self._db = held.enter_context(closing(_open(folder / "run.sqlite", must_exist=False)))
+            with _database(folder):
+                self._db.execute(
+                    "CREATE TABLE IF NOT EXISTS unit (kind TEXT, key TEXT, value TEXT, seconds REAL, UNIQUE (kind, key))"
+                )
+                self._db.execute("CREATE TABLE IF NOT EXISTS project (raw TEXT, base TEXT, schema INTEGER)")
+                self._db.commit()
+            self._held = held.pop_all()
 
     def bind(self, raw: dict[str, Any], base: Path) -> None:
         """Tie the folder to a project. Raises InputError if it holds another's run, naming what differs."""
@@ -110,10 +113,7 @@ class Store:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def close(self) -> None:
-        self._db.close()
-        if self._replay is not None:
-            self._replay.close()
-        self._lock.close()
+        self._held.close()
 
 
 def _open(file: Path, *, must_exist: bool) -> sqlite3.Connection:

@@ -72,5 +72,4 @@ def number(value: float) -> str:
     """Four significant digits, never with an exponent; whole numbers as they are."""
     if float(value).is_integer():
         return str(int(value))
-    text = f"{value:.4g}"
-    return f"{value:.12f}".rstrip("0") if "e" in text else text
+    return f"{float(f'{value:.4g}'):.12f}".rstrip("0").rstrip(".")

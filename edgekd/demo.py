@@ -15,6 +15,7 @@ losses = [{ name = "soft_targets", weight = 0.9, temperature = 4.0 }]
 task_weight = 0.1
 epochs = 24
 views = 4
+threads = 1
 [students]
 family = "resnet"
 axes = { width = [8, 12, 16], growth = [1.5, 2.0], depth = [1], kernel = [3], bottleneck = [0.0], skip = [true] }

@@ -48,6 +48,7 @@ def _dynamic() -> Any:
     recipe, operation, algorithm = _new_recipe()
     recipe.add_dynamic_config(".*", operation.ALL_SUPPORTED, 8)
     recipe.add_weight_only_config(".*", operation.DEPTHWISE_CONV_2D, 16, algorithm_key=algorithm.FLOAT_CASTING)
+    _add_classifier(recipe)
     return recipe.get_quantization_recipe()
 
 
@@ -55,9 +56,16 @@ def _static() -> Any:
     """Weights int8 by channel, activations int8 by calibration, the input too. Logits stay float: 8 bits make ties of them."""
     recipe, operation, algorithm = _new_recipe()
     recipe.add_static_config(".*", operation.ALL_SUPPORTED, 8, 8)
-    recipe.add_dynamic_config(".*", operation.FULLY_CONNECTED, 8)
+    _add_classifier(recipe)
     recipe.add_quantization_config(".*", operation.OUTPUT, algorithm_key=algorithm.NO_QUANTIZE)
     return recipe.get_quantization_recipe()
+
+
+def _add_classifier(recipe: Any) -> None:
+    """One scale for all of its weights: tflite_runtime 2.14 takes those by channel and answers with zeros."""
+    from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
+
+    recipe.add_dynamic_config(".*", TFLOperationName.FULLY_CONNECTED, 8, granularity=QuantGranularity.TENSORWISE)
 
 
 def _new_recipe() -> tuple[Any, Any, Any]:

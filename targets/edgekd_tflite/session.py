@@ -11,7 +11,7 @@ from edgekd_tflite import metadata
 from edgekd_tflite.convert import NEEDED_BY
 
 RUNNER = Path(__file__).with_name("runner.py")
-TRIAL_SECONDS = 60
+TRIAL_SECONDS = 30
 TRIAL_BYTES = 8 << 30
 """Address space of the trial: far above any student, below what a damaged shape may ask for."""
 TRIAL = """

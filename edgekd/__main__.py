@@ -15,7 +15,9 @@ def main() -> None:
     from edgekd.cli import app
 
     try:
-        app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        # typer turns Ctrl-C into a return value.
+        if app(args=sys.argv[1:] or ["--help"], standalone_mode=False) == INTERRUPTED:
+            raise KeyboardInterrupt
     except EdgekdError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:

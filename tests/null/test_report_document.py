@@ -150,13 +150,12 @@ def test_provenances_are_those_of_the_types() -> None:
     assert set(Kind.__args__) == set(Provenance)
 
 
-PARTS = [
-    ("selected", 0),
-    ("selected", 2, "latency_ms"),
-    ("trials", 0),
-    ("teacher",),
-    ("data",),
-    ("environment",),
+BEST = next(i for i, trial in enumerate(REPORT["trials"]) if trial["status"] == "selected")
+PARTS: list[tuple[str | int, ...]] = [
+    *[(key,) for key in ("teacher", "data", "environment", "timings_s")],
+    *[("selected", 0, *rest) for rest in ((), ("fidelity",), ("budget",), ("accuracy",), ("latency_ms",), ("values",))],
+    *[("trials", BEST, *rest) for rest in ((), ("curve", 0), ("rungs", 0), ("screening", 0), ("artifacts", 0))],
+    *[("trials", BEST, "artifacts", 0, key) for key in ("latency_ms", "accuracy", "values")],
     ("infeasible", 0),
 ]
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.integers(), max_size=2))

@@ -1,6 +1,6 @@
 """Lines over time: training curves, and the raw latencies of a deployment."""
 
-from edgekd.report.plotting import GREY, PALETTE, RED, Figure, built, layout, plain
+from edgekd.report.plotting import GREY, PALETTE, RED, SQUEEZED, Figure, built, layout, plain
 
 MOST_LINES = 8
 """Training curves that get a colour of their own; the others are drawn in grey under one legend entry."""
@@ -30,7 +30,7 @@ def training_plot(report: Figure) -> Figure | None:
 
 
 def distribution_plot(report: Figure, entry: Figure) -> Figure | None:
-    """Raw latencies of one deployment: how many are below (left), and in the order they were taken (right, logarithmic).
+    """Raw latencies of one deployment: how many are below (left), and in the order they were taken (right).
 
     The other precisions of the same candidate stand beside the chosen one. The left plot ends where all but the slowest
     hundredth have been; the right one shows every straggler. None where there are no raw values.
@@ -62,9 +62,9 @@ def distribution_plot(report: Figure, entry: Figure) -> Figure | None:
         "title": {"text": "latency, ms"},
         "anchor": "x2",
         "tickformat": "~g",
-        "type": "log",
-        "dtick": "D2",
     }
+    if 0 < SQUEEZED * low < max(values[-1] for values in ordered):
+        page["yaxis2"] |= {"type": "log", "dtick": "D2"}
     lines = [(name, entry["latency_ms"].get(name), GREY) for name in ("p50", "p90", "p99")]
     for name, value, color in [*lines, ("budget", entry["budget"].get("latency_ms"), RED)]:
         if value is not None and (ends is None or value <= ends[1]):

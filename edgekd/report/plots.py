@@ -4,10 +4,7 @@ import math
 from collections.abc import Iterable
 
 from edgekd.report import figures
-from edgekd.report.plotting import GREEN, GREY, PALETTE, RED, SYMBOLS, Figure, built, layout, plain
-
-SQUEEZED = 6.0
-"""Largest over smallest cost from which the axis is logarithmic."""
+from edgekd.report.plotting import GREEN, GREY, PALETTE, RED, SQUEEZED, SYMBOLS, Figure, built, layout, plain
 
 
 def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

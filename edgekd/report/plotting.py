@@ -12,6 +12,8 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 GREY = "#8a8f98"
 SYMBOLS = {"measured": "circle", "emulated": "square", "predicted": "diamond-open", "modelled": "triangle-up-open"}
+SQUEEZED = 6.0
+"""Largest over smallest value from which an axis is logarithmic."""
 
 
 def plain(text: Any) -> str:

@@ -28,6 +28,7 @@ FAILURES = [
     {"stage": "verify", "cause": "17 of 1,000 answers differ beyond the margin", "hint": ""},
 ]
 OFF_A_MAC = "Core ML runs only on Apple hardware; connect a Mac or an iPhone"
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>`|\n# [x](javascript:y) {{ 7*7 }} </script>"
 
 
 def report_document(seed: int = 0, trials: int = 12) -> Json:
@@ -216,3 +217,13 @@ def _selected(rng: np.random.Generator, trial: Json, device: str, target: str) -
         if target == "tflite"
         else [],
     }
+
+
+def hostile(value: Any) -> Any:
+    """The document with every free text replaced by one that attacks; what links parts of it stays."""
+    fixed = {"schema", "provenance", "status", "split", "limit"}
+    if isinstance(value, dict):
+        return {k: v if k in fixed else hostile(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [hostile(v) for v in value]
+    return HOSTILE if isinstance(value, str) else value

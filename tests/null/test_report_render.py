@@ -1,4 +1,4 @@
-"""report.html and report.md: everything is there, nothing is fetched, and users' names stay text."""
+"""report.html, its plots and its figures: everything is there, nothing is fetched, and users' names stay text."""
 
 import copy
 import json
@@ -8,16 +8,11 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from markdown_it import MarkdownIt
-from report_document import OFF_A_MAC, report_document
+from report_document import OFF_A_MAC, hostile, report_document
 
-from edgekd.report import figures, model_card, render_html, render_markdown
+from edgekd.report import figures, render_html, render_markdown
 from edgekd.report.curves import distribution_plot, thinned, training_plot
-from edgekd.report.markdown import escape, table
 from edgekd.report.plots import accuracy_floor, accuracy_plot, pareto
-from edgekd.types import Contract, TensorSpec
-
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>`|\n# [x](javascript:y) {{ 7*7 }} </script>"
 
 
 class Page(HTMLParser):
@@ -52,16 +47,6 @@ def report() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def page(report: dict[str, Any]) -> Page:
     return Page(render_html(report))
-
-
-def hostile(value: Any) -> Any:
-    """The document with every free text replaced by one that attacks; what links parts of it stays."""
-    fixed = {"schema", "provenance", "status", "split", "limit"}
-    if isinstance(value, dict):
-        return {k: v if k in fixed else hostile(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [hostile(v) for v in value]
-    return HOSTILE if isinstance(value, str) else value
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -258,55 +243,6 @@ def test_thinning_keeps_stragglers() -> None:
     assert {12_345, 20_001} <= set(kept)
     assert thinned([3.0, 1.0], 1_000) == [0, 1]
     assert thinned([], 1_000) == []
-
-
-def tables(markdown: str) -> list[list[int]]:
-    """Cells in each row of each table, as a Markdown parser sees them."""
-    found: list[list[int]] = []
-    for token in MarkdownIt("commonmark").enable("table").parse(markdown):
-        if token.type == "table_open":
-            found.append([])
-        elif token.type == "tr_open":
-            found[-1].append(0)
-        elif token.type in ("th_open", "td_open"):
-            found[-1][-1] += 1
-    return found
-
-
-@pytest.mark.parametrize("attack", [False, True])
-def test_markdown_tables_are_well_formed(report: dict[str, Any], attack: bool) -> None:
-    """A parser finds one table a deployment, one of trials and one of times, all rows as wide as their heads."""
-    document = hostile(report) if attack else report
-    lines = render_markdown(document).splitlines()
-    found = tables("\n".join(lines))
-    assert len(found) == len(report["selected"]) + 2
-    assert len(found[-2]) == 1 + len(report["trials"])
-    for rows in found:
-        assert len(set(rows)) == 1
-    widths = [len(re.findall(r"(?<!\\)\|", line)) for line in lines if line.startswith("|")]
-    assert set(widths) == {5, 6, 3}
-
-
-def test_names_stay_text_in_markdown(report: dict[str, Any]) -> None:
-    """Rendered with HTML allowed, no tag, link or heading comes from a user's text; nor in the model card."""
-    spec = TensorSpec(name=HOSTILE, shape=(1, 1, 2, 2), dtype="float32", layout="NCHW")
-    contract = Contract(
-        classes=(HOSTILE, "b"), mean=(0.0,), std=(1.0,), value_max=1.0, shape=(1, 2, 2), inputs=(spec,), outputs=(spec,)
-    )
-    bad = hostile(report)
-    entry = bad["selected"][0] | {"target": "onnxruntime"}
-    for text in (render_markdown(bad), model_card(entry, contract, bad)):
-        html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
-        outside = re.sub(r"<pre>.*?</pre>", "", html, flags=re.DOTALL)
-        assert not re.search(r"<(script|img|a)\b", outside)
-        assert "<h1>" not in outside.split("</h1>", 1)[1]
-
-
-def test_escape_and_table() -> None:
-    """Names common in projects stay readable; what would be markup does not act."""
-    assert escape("mbconv_small-w8a8") == "mbconv_small-w8a8"
-    assert escape("_x_ a|b\n<i> @me") == "\\_x\\_ a\\|b \\<i\\> &#64;me"
-    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
 
 
 def test_screening_that_failed_is_shown(report: dict[str, Any]) -> None:

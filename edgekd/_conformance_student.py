@@ -11,7 +11,7 @@ from edgekd.target import FloatArray, Program
 from edgekd.types import Contract
 
 SIDE, CLASSES = 16, 10
-TRAINING_SAMPLES, SAMPLES = 1500, 1000
+TRAINING_SAMPLES, SAMPLES = 1200, 1000
 PARAMS = {"width": 12, "growth": 1.5, "depth": 2, "kernel": 3, "expansion": 4, "stem_stride": 2, "skip": True}
 
 
@@ -31,8 +31,20 @@ def example_student() -> tuple[Program, FloatArray]:
     return program, _samples(rng, prototypes, SAMPLES)[0]
 
 
-def fit(module: nn.Module, inputs: FloatArray, labels: NDArray[np.int64], epochs: int = 8) -> None:
-    """Train on (N, C, H, W) samples until the student is sure of most of them; leaves it in evaluation mode."""
+def fit(module: nn.Module, inputs: FloatArray, labels: NDArray[np.int64], epochs: int = 6) -> None:
+    """Train on (N, C, H, W) samples until the student is sure of most of them; leaves it in evaluation mode.
+
+    On one thread: layers this small gain nothing from two, which wait for each other for minutes on a busy machine.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        _fit(module, inputs, labels, epochs)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _fit(module: nn.Module, inputs: FloatArray, labels: NDArray[np.int64], epochs: int) -> None:
     x, y, order = torch.from_numpy(inputs), torch.from_numpy(labels), torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(module.parameters(), 1e-2)
     steps = epochs * -(-len(x) // 64)

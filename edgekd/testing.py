@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgekd._conformance import CHECKS, Case, NotApplicable
+from edgekd._conformance import CHECKS
+from edgekd._conformance_case import Case, NotApplicable
 from edgekd.errors import first_line
 from edgekd.target import FloatArray, Program, Target
 

@@ -57,7 +57,7 @@ class TeacherCache:
     def _load(self, name: str) -> Any:
         try:
             return np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise InputError(f"teacher cache {self.folder / name}: {error}; delete the folder and run again") from error
 
     def fill(self, teacher: Teacher, views: int, progress: Progress) -> int:

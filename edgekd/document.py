@@ -73,7 +73,7 @@ def _trial(trial: TrialRecord) -> Record:
         "params": trial.params,
         "status": trial.status,
         "failure": trial.failure,
-        "screening": [r for records in trial.screening.values() for r in records if r["failure"] is None],
+        "screening": [r for records in trial.screening.values() for r in records],
         "rungs": trial.rungs,
         "curve": trial.curve,
         "artifacts": [{k: v for k, v in r.items() if k != "correct"} for r in trial.artifacts],
@@ -98,5 +98,7 @@ def write_cards(run: Run, report: Record) -> None:
     for entry in report["selected"]:
         artifact: Path = run.store.folder / entry["artifact"]
         contract = Contract.from_json(contract_file(artifact).read_text())
-        with storage_errors(str(artifact)):
-            artifact.with_name(artifact.name + ".card.md").write_text(model_card(entry, contract, report), encoding="utf-8")
+        card, written = artifact.with_name(artifact.name + ".card.md"), artifact.with_name(f".{artifact.name}.card.md")
+        with storage_errors(str(card)):
+            written.write_text(model_card(entry, contract, report), encoding="utf-8")
+            written.replace(card)

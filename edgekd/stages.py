@@ -32,7 +32,7 @@ from edgekd.store import Store
 from edgekd.students import Family, image_size, restricted, smallest
 from edgekd.students.program import build_student, count_params, make_program, weights_hash
 from edgekd.target import Program
-from edgekd.types import Artifact, Candidate, Contract, Precision, Scalar
+from edgekd.types import Artifact, Candidate, Contract, Precision, Provenance, Scalar
 from edgekd.verify import verify
 
 Record = dict[str, Any]
@@ -280,5 +280,12 @@ class Run:
         artifact = from_record(built, self.store.folder)
         # What ships was decided on the validation split: the test split gives figures, and refuses nothing any more.
         found = verify(artifact, deployment.target, self.program(candidate, trained), samples, refuse=split == "validation")
-        accuracy = {"student": found.student_accuracy, "artifact": found.artifact_accuracy, "split": split}
+        # Without a runtime on this machine it is a reference executor's answers that were counted.
+        provenance = Provenance.MEASURED if deployment.target.runner else Provenance.EMULATED
+        accuracy = {
+            "student": found.student_accuracy,
+            "artifact": found.artifact_accuracy,
+            "split": split,
+            "provenance": str(provenance),
+        }
         return {"accuracy": accuracy, "fidelity": asdict(found.fidelity), "correct": found.correct}

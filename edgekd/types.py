@@ -194,7 +194,7 @@ class Fidelity:
     max_abs_error: float
     max_abs_logit: float
     snr_db: float | None
-    """None where both are equal to the last bit."""
+    """None where it is no number: both are equal to the last bit, or the student's answers are all 0."""
     agreement: float
     margin_disagreements: int
     accuracy: float

@@ -71,13 +71,13 @@ def compare(student: FloatArray, artifact: FloatArray, labels: NDArray[np.int64]
     error = float(np.abs(student - artifact).max()) if np.isfinite(artifact).all() else float("inf")
     ordered = np.sort(student, axis=1)
     differs = student.argmax(1) != artifact.argmax(1)
-    noise = float(((student - artifact) ** 2).sum())
-    signal = float((student**2).sum())
+    noise = float(((student.astype(np.float64) - artifact) ** 2).sum())
+    signal = float((student.astype(np.float64) ** 2).sum())
     return Fidelity(
         samples=len(labels),
         max_abs_error=error,
         max_abs_logit=float(np.abs(student).max()),
-        snr_db=float(10 * np.log10(signal / noise)) if noise > 0 else None,
+        snr_db=float(10 * np.log10(signal / noise)) if 0 < noise < np.inf and signal > 0 else None,
         agreement=float(1 - differs.mean()),
         margin_disagreements=int((differs & (ordered[:, -1] - ordered[:, -2] > 2 * error)).sum()),
         accuracy=float((artifact.argmax(1) == labels).mean()),

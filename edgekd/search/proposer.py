@@ -6,11 +6,15 @@ Source: Bergstra et al. 2011 (TPE); Optuna's constrained sampling and median pru
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from edgekd.plugins import need
 from edgekd.types import Candidate, Scalar
 
 MAX_ASKS = 500
 """Proposals in a row that were known or too large before the space counts as exhausted."""
+PATIENCE = 20
+"""Of those, before candidates are drawn at random: the sampler may keep to what it knows to be good."""
 RANDOM_TRIALS = 4
 """Before the sampler trusts what it was told: runs have about a dozen trials, not the hundred that Optuna expects."""
 
@@ -53,6 +57,7 @@ class Proposer:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._family, self._space, self._allowed = family, dict(space), allowed
         self._seen: set[Candidate] = set()
+        self._rng = np.random.default_rng(seed)
         self._study = optuna.create_study(
             direction="maximize",
             sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS, multivariate=True),
@@ -66,7 +71,9 @@ class Proposer:
         """The next trial; None where the space is exhausted."""
         from optuna.trial import TrialState
 
-        for _ in range(MAX_ASKS):
+        for ask in range(MAX_ASKS):
+            if ask >= PATIENCE:
+                self._study.enqueue_trial({axis: values[self._rng.integers(len(values))] for axis, values in self._space.items()})
             trial = self._study.ask()
             values = {axis: trial.suggest_categorical(axis, list(choices)) for axis, choices in self._space.items()}
             candidate = Candidate.of(self._family, values)

@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
@@ -91,8 +91,13 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 @contextmanager
-def vendor_errors(stage: str, tools: dict[str, str], hint: str) -> Iterator[None]:
-    """Silence a toolchain, and turn whatever it raises into a StageError that names it; errors of edgekd pass."""
+def vendor_errors(
+    stage: str, tools: dict[str, str], hint: str, cause: Callable[[BaseException], str] = first_line
+) -> Iterator[None]:
+    """Silence a toolchain, and turn whatever it raises into a StageError that names it; errors of edgekd pass.
+
+    `cause` picks the line that tells a user something out of the vendor's text.
+    """
     try:
         with quiet():
             yield
@@ -100,19 +105,19 @@ def vendor_errors(stage: str, tools: dict[str, str], hint: str) -> Iterator[None
         raise
     except Exception as error:
         with_versions = ", ".join(f"{name} {number}" for name, number in tools.items())
-        raise StageError(stage, f"{first_line(error)} [{type(error).__name__}; {with_versions}]", hint) from error
+        raise StageError(stage, f"{cause(error)} [{type(error).__name__}; {with_versions}]", hint) from error
 
 
 @contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Silence a runtime that reads an untrusted file, and turn whatever it raises into an InputError."""
+def reading(path: Path, what: str, cause: Callable[[BaseException], str] = first_line) -> Iterator[None]:
+    """Silence a runtime that reads an untrusted file, and turn whatever it raises into an InputError; `cause` as above."""
     try:
         with quiet():
             yield
     except EdgekdError:
         raise
     except Exception as error:
-        raise InputError(f"{path}: cannot be read as {what}: {first_line(error)}") from error
+        raise InputError(f"{path}: cannot be read as {what}: {cause(error)}") from error
 
 
 def load_attribute(reference: str, base: Path | None) -> Any:

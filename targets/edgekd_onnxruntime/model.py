@@ -53,15 +53,17 @@ def contract(path: Path) -> Contract:
     """The contract in the model's metadata. Raises InputError where there is none."""
     for entry in read(path).metadata_props:
         if entry.key == CONTRACT_KEY:
-            return Contract.from_json(entry.value)
+            with reading(path, FORMAT):
+                return Contract.from_json(entry.value)
     raise InputError(f"{path}: has no metadata '{CONTRACT_KEY}': it was not built by edgekd")
 
 
 def operators(path: Path) -> dict[str, int]:
     """How often each operator occurs, in branches and functions too; those outside ONNX itself with their domain."""
     nodes = [message for message in _messages(read(path)) if message.DESCRIPTOR.name == "NodeProto"]
-    names = [n.op_type if n.domain in STANDARD_DOMAINS else f"{n.domain}.{n.op_type}" for n in nodes]
-    return dict(sorted(Counter(names).items()))
+    with reading(path, FORMAT):  # a name that is not UTF-8 is read as bytes
+        names = [n.op_type if n.domain in STANDARD_DOMAINS else f"{n.domain}.{n.op_type}" for n in nodes]
+        return dict(sorted(Counter(names).items()))
 
 
 def _shorten_names(graph: Any) -> None:

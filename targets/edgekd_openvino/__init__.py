@@ -45,7 +45,7 @@ class OpenVino:
 
         contract = model.contract(artifact)
         assert self.runner is not None
-        with reading(artifact, model.FORMAT):
+        with reading(artifact, model.FORMAT, model.cause):
             return RunnerSession(self.runner, artifact, contract, threads)
 
     def contract(self, artifact: Path) -> Contract:

@@ -17,7 +17,7 @@ def convert(program: Program, folder: Path) -> Artifact:
     """The fp32 model. Batch normalisation is folded into the convolutions before it."""
     torch = need("torch", "train", "converting a student")
     ov = need("openvino", "openvino", model.NEEDED_BY)
-    with vendor_errors("convert", tools(), HINT):
+    with vendor_errors("convert", tools(), HINT, model.cause):
         shape = (1, *program.input_shape)
         converted = ov.convert_model(program.module, example_input=torch.zeros(shape), input=[list(shape)])
         converted.inputs[0].get_tensor().set_names({"input"})

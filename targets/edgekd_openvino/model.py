@@ -6,13 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.artifact import files_of
-from edgekd.errors import InputError, storage_errors
+from edgekd.errors import InputError, first_line, storage_errors
 from edgekd.plugins import need, reading
 from edgekd.types import Contract
 
 RT_INFO = ["edgekd", "contract"]
 FORMAT = "an OpenVINO model"
+PLACES = ("Exception from ", "Check '", "FrontEnd API failed", "Model wasn't fully converted")
 NEEDED_BY = "target 'openvino'"
+
+
+def cause(error: BaseException) -> str:
+    """What OpenVINO says is wrong, without the places in its source that its texts begin with."""
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(PLACES)]
+    unknown = [line for line in telling if line.startswith("No conversion rule found")]
+    return ([*unknown, *telling] or [first_line(error)])[0][:300]
 
 
 def read(path: Path) -> Any:
@@ -23,7 +32,7 @@ def read(path: Path) -> Any:
     for _, file in files_of(path):
         if file.is_symlink() or not file.is_file():
             raise InputError(f"{path}: cannot be read as {FORMAT}: {file.name} is missing, or is a link")
-    with reading(path, FORMAT):
+    with reading(path, FORMAT, cause):
         return ov.Core().read_model(path, path.with_suffix(".bin"))
 
 
@@ -49,10 +58,13 @@ def contract(path: Path) -> Contract:
     model = read(path)
     if not model.has_rt_info(RT_INFO):
         raise InputError(f"{path}: has no rt_info '{'.'.join(RT_INFO)}': it was not built by edgekd")
-    return Contract.from_json(model.get_rt_info(RT_INFO).astype(str))
+    with reading(path, FORMAT, cause):
+        return Contract.from_json(model.get_rt_info(RT_INFO).astype(str))
 
 
 def operators(path: Path) -> dict[str, int]:
     """How often each operator occurs, constants left out."""
-    names = [operator.get_type_name() for operator in read(path).get_ops()]
+    model = read(path)
+    with reading(path, FORMAT, cause):
+        names = [operator.get_type_name() for operator in model.get_ops()]
     return dict(sorted(Counter(name for name in names if name not in ("Constant", "Parameter", "Result")).items()))

@@ -23,7 +23,7 @@ def quantize(program: Program, artifact: Artifact, precision: Precision, calibra
             "quantize", f"target 'openvino' cannot build {precision} from fp32", f"choose one of {', '.join(schemes)}"
         )
     source = model.read(artifact.path)
-    with vendor_errors("quantize", tools(), HINT):
+    with vendor_errors("quantize", tools(), HINT, model.cause):
         return write(schemes[str(precision)](source, calibration), program, precision, folder)
 
 

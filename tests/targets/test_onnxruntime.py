@@ -113,6 +113,14 @@ def test_external_data_is_refused(where, tmp_path):
             call(path)
 
 
+def test_names_that_are_not_text_are_refused(built, tmp_path):
+    """An operator's name that is not UTF-8 is an InputError."""
+    content = built("fp32").path.read_bytes()
+    (tmp_path / "model.onnx").write_bytes(content.replace(b"Relu", b"R\xfflu", 1))
+    with pytest.raises(InputError, match="cannot be read as an ONNX model"):
+        TARGET.operators(tmp_path / "model.onnx")
+
+
 def test_model_of_others_has_no_contract(built, tmp_path):
     """A model that edgekd did not build is read, and its missing contract is named."""
     model = onnx.load(built("fp32").path)

@@ -125,6 +125,28 @@ def test_unconvertible_student_fails_its_stage(student, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_unknown_operator_is_named(student, tmp_path):
+    """An operator that OpenVINO cannot convert is named, out of the many lines that OpenVINO says."""
+    import torch
+
+    class Exotic(torch.nn.Module):
+        def forward(self, x):
+            return torch.linalg.qr(x)[0]
+
+    program = Program(module=Exotic(), input_shape=(1, 8, 8), contract=student.contract, parent="")
+    with pytest.raises(StageError, match=r"convert: No conversion rule found for operations: aten::linalg_qr"):
+        TARGET.convert(program, tmp_path)
+
+
+def test_reason_of_a_broken_file_is_told(built, tmp_path):
+    """The reason is told, not the line in OpenVINO's source that noticed it."""
+    source = built("fp32").path
+    shutil.copyfile(source, tmp_path / "model.xml")
+    (tmp_path / "model.bin").write_bytes(source.with_suffix(".bin").read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"model\.xml: cannot be read as an OpenVINO model: Incorrect weights in bin file"):
+        TARGET.open(tmp_path / "model.xml")
+
+
 def test_unknown_precision_fails_its_stage(case, tmp_path):
     """`quantize` to a precision that is not declared says which ones are."""
     found = case("openvino")

@@ -135,8 +135,8 @@ def artifact_line(artifact: dict[str, Any]) -> str:
 
 def conclude(run: "Run", outcome: Outcome) -> dict[str, Any]:
     """Write the report; then say by the error raised what a script should know."""
-    from edgekd.run_report import make_report, write_cards
     from edgekd.report import write_report
+    from edgekd.run_report import make_report, write_cards
 
     report = make_report(run, outcome)
     write_cards(run, report)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgekd.plugins import need
 from edgekd.quiet import quiet
 from edgekd.teachers import TeacherOutputs
 from edgekd.teachers.loaded import Answer, LoadedTeacher
@@ -48,8 +49,7 @@ def accelerate(teacher: LoadedTeacher, answering: Answering, sample: NDArray[np.
 
 def through_onnxruntime(answering: Answering, sample: NDArray[np.float32]) -> Answer:
     """The network exported to ONNX, answering any number of samples of the shape of `sample`'s (at least 2 of them)."""
-    import onnxruntime
-
+    onnxruntime = need("onnxruntime", "onnxruntime", "a teacher's faster runtime")
     with quiet(), tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
         file = Path(folder, "teacher.onnx")
         torch.onnx.export(

@@ -25,7 +25,6 @@ def load_onnx(name: str, file: Path, shape: tuple[int, ...]) -> LoadedTeacher:
 
     Raises InputError where the file is damaged, reaches outside of its folder, or takes other inputs.
     """
-    need("onnxruntime", "onnxruntime", "a teacher 'onnx:FILE'")
     need("onnx", "onnxruntime", "a teacher 'onnx:FILE'")
     model = _read(file)
     session = _open(file)
@@ -81,8 +80,7 @@ def _read(file: Path) -> "ModelProto":
 
 
 def _open(file: Path) -> Any:
-    import onnxruntime
-
+    onnxruntime = need("onnxruntime", "onnxruntime", "a teacher 'onnx:FILE'")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # fatal only: its errors come as exceptions
     with reading(file, "a model by ONNX Runtime"):

@@ -5,6 +5,7 @@ import fcntl
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -299,3 +300,21 @@ def test_a_full_disk(place: str, size: str, tmp_path: Path) -> None:
     case = Case(name="full", make=project(*changes), says="free some space", code=7, works=True)
     with tiny_disk(tmp_path / place, size):
         check(case, run(case, tmp_path))
+
+
+def test_ctrl_c_while_working(tmp_path: Path) -> None:
+    """Interrupted in the middle of its work the command ends with 130 and one line; the same command then goes on."""
+    (tmp_path / "users.py").write_text(USERS)
+    arguments = [sys.executable, "-m", "edgekd", *project(('"users:Teacher"', '"builtin:digits"'))(tmp_path)]
+    environment = {**os.environ, "EDGEKD_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert line.startswith("screening")
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait() == 130
+    assert "Traceback" not in rest
+    assert rest.splitlines()[-1] == "edgekd: interrupted; the same command goes on from here"
+    again = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert again.returncode == 0, again.stderr[-2000:]

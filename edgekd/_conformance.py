@@ -11,11 +11,8 @@ from edgekd.artifact import contract_file, files_of, sha256_of, size_of
 from edgekd.device import Device
 from edgekd.session import load_runner
 from edgekd.types import KNOWN_PRECISIONS, Contract, Precision
+from edgekd.verify import MAX_ERROR, MIN_AGREEMENT
 
-LEAST_AGREEMENT = {"fp16": 0.995, "w8": 0.995, "w4": 0.95, "w8a8": 0.985, "w8a8-dynamic": 0.985}
-"""Top-1, with the student, on the samples of the suite."""
-FP32_ERROR = 1e-4
-"""Of the largest logit: several hundred roundings of float32, no more."""
 DEVICES = (
     Device(name="linux x86_64", os="linux", arch="x86_64"),
     Device(name="linux aarch64", os="linux", arch="aarch64"),
@@ -106,10 +103,10 @@ def outputs_match_the_student(case: Case) -> None:
         assert (outputs.shape, outputs.dtype) == (case.reference.shape, np.float32), f"{name}: {outputs.shape} {outputs.dtype}"
         if name == "fp32":
             error = float(np.abs(outputs - case.reference).max() / np.abs(case.reference).max())
-            assert error <= FP32_ERROR, f"fp32: off by {error:.1e} of the largest logit"
+            assert error <= MAX_ERROR, f"fp32: off by {error:.1e} of the largest logit"
         else:
             agreement = float((outputs.argmax(1) == case.reference.argmax(1)).mean())
-            assert agreement >= LEAST_AGREEMENT[name], f"{name}: agrees on {agreement:.2%}, expected {LEAST_AGREEMENT[name]:.1%}"
+            assert agreement >= MIN_AGREEMENT[name], f"{name}: agrees on {agreement:.2%}, expected {MIN_AGREEMENT[name]:.1%}"
 
 
 def batches_and_threads_change_nothing(case: Case) -> None:

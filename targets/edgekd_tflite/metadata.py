@@ -25,6 +25,8 @@ DTYPES = {0: "float32", 9: "int8"}
 """Of inputs and outputs, by `TensorType`: what edgekd builds."""
 CUSTOM = 32
 """`BuiltinOperator.CUSTOM`: the operator's name is in its code."""
+LONGEST_NAME = 256
+"""Of a custom operator, in bytes; thousands of them could share one name as long as the file."""
 
 
 def contract(path: Path) -> Contract:
@@ -115,6 +117,6 @@ def _spec(tensor: Table, what: str) -> TensorSpec:
 def _operator_name(code: Table, names: dict[int, str]) -> str:
     # Codes beyond 127 are in the newer field only; older files have only the older one (schema.fbs, OperatorCode).
     number = max(code.number(CODE_OLD, "b"), code.number(CODE_NEW, "i"))
-    if number == CUSTOM:
+    if number == CUSTOM and code.count(CODE_CUSTOM) <= LONGEST_NAME:
         return code.bytes(CODE_CUSTOM).decode(errors="replace")
     return names.get(number, f"BUILTIN_{number}")

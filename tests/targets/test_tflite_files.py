@@ -18,6 +18,9 @@ from edgekd_tflite import Tflite, session
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("litert_torch")
+from ai_edge_litert.tools.flatbuffer_utils import read_model_from_bytearray  # noqa: E402
+
+from edgekd_tflite import seal  # noqa: E402
 
 TARGET = Tflite()
 CONTRACT = Contract(classes=("a", "b", "c"), mean=(0.5,), std=(0.5,), value_max=255.0, shape=(1, 8, 8))
@@ -123,8 +126,10 @@ def test_a_contract_that_lies_is_refused(artifact: Artifact, tmp_path: Path, tru
 
 def test_a_contract_nested_without_end_is_refused(artifact: Artifact, tmp_path: Path) -> None:
     """JSON so deep that its reader runs out of stack is an unreadable contract."""
-    path, text = tmp_path / "model.tflite", artifact.contract.to_json().encode()
-    path.write_bytes(artifact.path.read_bytes().replace(text, b"[" * len(text)))
+    path = tmp_path / "model.tflite"
+    tree = read_model_from_bytearray(artifact.path.read_bytes())
+    seal._set_entry(tree, b"[" * 100_000)
+    path.write_bytes(seal._pack(tree))
     with pytest.raises(InputError, match="contract cannot be read"):
         TARGET.contract(path)
 

@@ -21,8 +21,8 @@ class CoreMl:
     def unsupported(self, precision: Precision, device: Device) -> str | None:
         """Why this precision cannot be built; packages are the same for every device.
 
-        Eight-bit activations need calibration by Core ML itself, which exists on a Mac only (coremltools 9 user guide,
-        "Quantization Algorithms", `linear_quantize_activations`).
+        Eight-bit activations are calibrated by running the model in Core ML, which exists on a Mac only (coremltools 9,
+        `optimize.coreml.experimental.linear_quantize_activations`).
         """
         if str(precision) in self.precisions:
             return None
@@ -49,13 +49,13 @@ class CoreMl:
         return quantize(program, precision, folder)
 
     def open(self, artifact: Path, threads: int = 1) -> Session:
-        """The package in the reference executor; `threads` has no meaning for it.
+        """The package in the reference executor; `threads` are those of its matrix products.
 
         Raises InputError for a broken package, StageError("verify", …) for an operation that the executor does not know.
         """
         from edgekd_coreml.executor import ReferenceSession
 
-        return ReferenceSession(artifact)
+        return ReferenceSession(artifact, threads)
 
     def contract(self, artifact: Path) -> Contract:
         """The contract in the package's metadata. Raises InputError where there is none or the package is broken."""

@@ -45,6 +45,8 @@ def to_mil(coremltools: Any, program: Program, compute: str) -> Any:
 def spelled_out(x: Any, *, approximate: str = "none") -> Any:
     """GELU's tanh approximation by its formula, for coremltools 9 drops the keyword and would build the exact one.
 
+    Source: apple/coremltools pull request 2863.
+
     Its own passes then find the formula and make it one operation again.
     """
     if approximate == "none":

@@ -18,7 +18,7 @@ w8: below 512 elements the scales and their records take more bytes than they sa
 4 % of the package and costs 0.6 to 2 points of agreement (README.md has the table)."""
 
 LLOYD_STEPS = 50
-"""The palette has settled by then: its squared error falls by less than 1 % from step 50 to step 500."""
+"""The palette has settled by then: 500 steps lower its squared error by 0 to 3 % (measured on 20 trained tensors)."""
 
 
 def quantize(program: Program, precision: Precision, folder: Path) -> Artifact:

@@ -143,7 +143,7 @@ def doctor(json_file: Json = None) -> None:
     lines = examine()
     _put(json_file, lines)
     for line in lines:
-        _say(f"{line['name']:16} {line['state']:12} {line['text']}")
+        _say(f"{line['name']:20} {line['state']:12} {line['text']}")
 
 
 def _write_template(path: Path) -> None:

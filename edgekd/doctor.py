@@ -28,7 +28,7 @@ def examine() -> list[dict[str, str]]:
     for name in target_names():
         reason = find_target(name).unmeasurable(local)
         found.append(
-            {"name": f"measure {name}"[:16], "state": "unavailable" if reason else "ok", "text": reason or "on this machine"}
+            {"name": f"measure {name}", "state": "unavailable" if reason else "ok", "text": reason or "on this machine"}
         )
     reason = Rapl().unavailable(local)
     return [*found, {"name": "energy", "state": "unavailable" if reason else "ok", "text": reason or "RAPL"}]

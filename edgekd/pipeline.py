@@ -87,7 +87,7 @@ def search(run: "Run", outcome: Outcome) -> None:
     for index in range(run.project.search.trials):
         trial = proposer.next()
         if trial is None:
-            run.console.say(f"the space has no more than {index} candidates within [students] max_params")
+            run.console.say(f"the space has no more than {index} candidates that [students] allows")
             break
         record = TrialRecord(candidate=trial.candidate, params=run.params(trial.candidate))
         outcome.trials.append(record)

@@ -27,8 +27,6 @@ def examine() -> list[dict[str, str]]:
     local = find_device("local")
     for name in target_names():
         reason = find_target(name).unmeasurable(local)
-        found.append(
-            {"name": f"measure {name}", "state": "unavailable" if reason else "ok", "text": reason or "on this machine"}
-        )
+        found.append({"name": f"measure {name}", "state": "unavailable" if reason else "ok", "text": reason or "on this machine"})
     reason = Rapl().unavailable(local)
     return [*found, {"name": "energy", "state": "unavailable" if reason else "ok", "text": reason or "RAPL"}]

@@ -143,10 +143,17 @@ def conclude(run: "Run", outcome: Outcome) -> dict[str, Any]:
     write_report(report, run.store.folder)
     run.console.say(f"report: {run.store.folder / 'report.html'}")
     failed = outcome.nothing_passed()
-    if outcome.infeasible_records:
-        raise InfeasibleError(
-            "; ".join(f"{r['device']} / {r['target']}: infeasible: {r['text']}" for r in outcome.infeasible_records)
-        )
+    misses = [f"{r['device']} / {r['target']}: infeasible: {r['text']}" for r in outcome.infeasible_records]
+    misses += [test_miss(entry) for entry in report["selected"] if not entry["within_budget"]]
+    if misses:
+        raise InfeasibleError("; ".join(misses))
     if failed:
         raise NothingPassedError(failed)
     return report
+
+
+def test_miss(entry: dict[str, Any]) -> str:
+    """What to say of an artifact that was within budget on the validation split, and is not on the test split."""
+    validation, test = entry["validation"]["artifact"], entry["accuracy"]["artifact"]
+    accuracies = f"accuracy {validation:.4f} on the validation split is {test:.4f} on the test split"
+    return f"{entry['device']} / {entry['target']}: selected, but {accuracies}, less than the budget needs"

@@ -35,7 +35,7 @@ def export_student(folder: Path, candidate: str | None, target: str, precision: 
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty: choose another --out")
     with finished(folder) as run:
-        chosen, trained = _student(run, candidate)
+        chosen, trained = trained_student(run, candidate)
         program = run.program(chosen, trained)
         with run.store.fresh_folder(out.resolve()) as building:
             calibration = calibration_inputs(run.data, program.contract, run.seed)
@@ -65,7 +65,7 @@ def verify_selected(folder: Path) -> list[Record]:
     with finished(folder) as run:
         for entry in report["selected"]:
             path = _inside(folder, entry["artifact"])
-            chosen, trained = _student(run, entry["candidate"])
+            chosen, trained = trained_student(run, entry["candidate"])
             if not path.exists() or sha256_of(path) != entry["sha256"]:
                 raise InputError(f"{path} is not the file that the report is about: it is gone, or was changed")
             artifact = Artifact(
@@ -98,7 +98,7 @@ def finished(folder: Path) -> Iterator["Run"]:
         store.close()
 
 
-def _student(run: "Run", name: str | None) -> tuple[Candidate, Record]:
+def trained_student(run: "Run", name: str | None) -> tuple[Candidate, Record]:
     """A fully trained student by its id; the last one where none is named."""
     trained = {_candidate(r).id: r for r in run.store.units("distil") if r["failure"] is None and r["stage"] == "final"}
     if not trained:
@@ -121,4 +121,4 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
-__all__ = ["export_student", "finished", "verify_selected"]
+__all__ = ["export_student", "finished", "trained_student", "verify_selected"]

@@ -22,9 +22,7 @@ def main(folder: Path, candidate: str | None) -> None:
         program = run.program(chosen, trained)
         calibration = calibration_inputs(run.data, program.contract, run.seed)
         print(f"{chosen.id}, {run.params(chosen):,} parameters")
-        print(
-            "| target | precision | max error / max logit | beyond margin | SNR dB | agreement | accuracy (10,000) | bytes | verdict |"
-        )
+        print("| target | precision | error / largest logit | beyond margin | SNR dB | agreement | accuracy | bytes | verdict |")
         print("|---|---|---|---|---|---|---|---|---|")
         for name in TARGETS:
             target = find_target(name)

@@ -22,13 +22,13 @@ RANDOM_TRIALS = 4
 class Trial:
     """One proposal: told the accuracy after each epoch, it says whether to stop."""
 
-    def __init__(self, candidate: Candidate, trial: Any, study: Any) -> None:
-        self.candidate, self._trial, self._study = candidate, trial, study
+    def __init__(self, candidate: Candidate, trial: Any, study: Any, epochs: int) -> None:
+        self.candidate, self._trial, self._study, self._epochs = candidate, trial, study, epochs
 
     def report(self, epoch: int, accuracy: float) -> bool:
-        """Whether this candidate is worse than the median of the others at the same epoch."""
+        """Whether to stop: this candidate is worse than the median of the others at the same epoch, and not at its end."""
         self._trial.report(accuracy, epoch)
-        return bool(self._trial.should_prune())
+        return epoch < self._epochs and bool(self._trial.should_prune())
 
     def tell(self, accuracy: float | None, violation: float) -> None:
         """The end of the trial: its accuracy, None where it never trained or failed, and how far it is over budget."""
@@ -56,6 +56,7 @@ class Proposer:
         optuna = need("optuna", "train", "the search")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._family, self._space, self._allowed = family, dict(space), allowed
+        self._epochs = rung_epochs
         self._seen: set[Candidate] = set()
         self._rng = np.random.default_rng(seed)
         self._study = optuna.create_study(
@@ -79,6 +80,6 @@ class Proposer:
             candidate = Candidate.of(self._family, values)
             if candidate not in self._seen and (not self._seen or self._allowed(candidate)):
                 self._seen.add(candidate)
-                return Trial(candidate, trial, self._study)
+                return Trial(candidate, trial, self._study, self._epochs)
             self._study.tell(trial, state=TrialState.FAIL)
         return None

@@ -64,11 +64,16 @@ def test_failed_and_infeasible_trials_are_taken() -> None:
 
 
 def test_a_candidate_far_behind_is_stopped() -> None:
-    """Below the median of the others at the same epoch after the warm-up, report() says so; the leader never hears it."""
+    """Below the median of the others at the same epoch after the warm-up, report() says so; the leader never hears it.
+
+    At the end there is nothing left to stop: whoever got there counts as trained.
+    """
     search, verdicts = proposer(), []
     for accuracy in (0.9, 0.8, 0.85, 0.2, 0.95):
         trial = search.next()
         assert trial is not None
-        verdicts.append([trial.report(epoch, accuracy) for epoch in range(1, EPOCHS + 1)][-1])
+        told = [trial.report(epoch, accuracy) for epoch in range(1, EPOCHS + 1)]
+        assert told[-1] is False
+        verdicts.append(any(told))
         trial.tell(accuracy, 0.0)
     assert verdicts == [False, False, False, True, False]

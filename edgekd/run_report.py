@@ -4,7 +4,7 @@ import platform
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekd.artifact import contract_file
 from edgekd.deployment import Deployment
@@ -12,8 +12,10 @@ from edgekd.device import find_device
 from edgekd.errors import storage_errors
 from edgekd.outcome import Outcome, TrialRecord
 from edgekd.plugins import versions
-from edgekd.stages import Run
 from edgekd.types import Contract, Precision
+
+if TYPE_CHECKING:
+    from edgekd.stages import Run
 
 Record = dict[str, Any]
 PACKAGES = (
@@ -33,7 +35,7 @@ PACKAGES = (
 )
 
 
-def make_report(run: Run, outcome: Outcome) -> Record:
+def make_report(run: "Run", outcome: Outcome) -> Record:
     data = run.data
     sizes = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
     return {
@@ -50,7 +52,7 @@ def make_report(run: Run, outcome: Outcome) -> Record:
     }
 
 
-def _selected(run: Run, deployment: Deployment, trial: TrialRecord, record: Record) -> Record:
+def _selected(run: "Run", deployment: Deployment, trial: TrialRecord, record: Record) -> Record:
     """The entry of what ships: as measured, with the accuracies of the test split, read here for the first time."""
     tested = run.tested(trial.candidate, deployment, Precision.parse(record["precision"]))
     entry = {k: v for k, v in record.items() if k not in ("correct", "failure")} | {
@@ -91,7 +93,7 @@ def _environment() -> Record:
     }
 
 
-def write_cards(run: Run, report: Record) -> None:
+def write_cards(run: "Run", report: Record) -> None:
     """A model card in Markdown beside each selected artifact."""
     from edgekd.report import model_card
 

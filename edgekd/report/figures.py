@@ -105,7 +105,11 @@ def accuracy_figure(part: dict[str, Any] | None, who: str) -> Figure:
     """Accuracy of the `student` or the `artifact`; it is measured unless the report says otherwise."""
     if part is None or part.get(who) is None:
         return Figure(text="unavailable", provenance="unavailable", detail="accuracy was not measured")
-    return Figure(text=percent(part[who]), provenance=part.get("provenance", "measured"), detail=f"{part['split']} split")
+    return Figure(
+        text=percent(part[who]),
+        provenance=part.get("provenance", "measured") if who == "artifact" else "measured",
+        detail=f"{part['split']} split",
+    )
 
 
 def size_figure(value: int | None) -> Figure:

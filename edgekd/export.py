@@ -40,7 +40,7 @@ def export_student(folder: Path, candidate: str | None, target: str, precision: 
         with run.store.fresh_folder(out.resolve()) as building:
             calibration = calibration_inputs(run.data, program.contract, run.seed)
             artifact = build(runtime, program, wanted, calibration, building)
-            checked = verify(artifact, runtime, program, run.data.validation)
+            checked = verify(artifact, runtime, program, run.data.validation, others=run.data.train)
         accuracy = {"student": checked.student_accuracy, "artifact": checked.artifact_accuracy, "split": "validation"}
         return {
             "candidate": chosen.id,
@@ -78,7 +78,9 @@ def verify_selected(folder: Path) -> list[Record]:
                 parent=trained["sha256"],
                 tools={},
             )
-            checked = verify(artifact, find_target(entry["target"]), run.program(chosen, trained), run.data.validation)
+            checked = verify(
+                artifact, find_target(entry["target"]), run.program(chosen, trained), run.data.validation, others=run.data.train
+            )
             accuracy = {"student": checked.student_accuracy, "artifact": checked.artifact_accuracy, "split": "validation"}
             found.append({"artifact": entry["artifact"], "accuracy": accuracy, "fidelity": asdict(checked.fidelity)})
     return found

@@ -279,7 +279,15 @@ class Run:
         samples: Split = getattr(self.data, split)
         artifact = from_record(built, self.store.folder)
         # What ships was decided on the validation split: the test split gives figures, and refuses nothing any more.
-        found = verify(artifact, deployment.target, self.program(candidate, trained), samples, refuse=split == "validation")
+        deciding = split == "validation"
+        found = verify(
+            artifact,
+            deployment.target,
+            self.program(candidate, trained),
+            samples,
+            others=self.data.train if deciding else None,
+            refuse=deciding,
+        )
         # Without a runtime on this machine it is a reference executor's answers that were counted.
         provenance = Provenance.MEASURED if deployment.target.runner else Provenance.EMULATED
         accuracy = {

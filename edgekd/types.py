@@ -163,7 +163,7 @@ class Contract:
             for key in ("classes", "mean", "std", "shape", "image_size"):
                 document[key] = None if document[key] is None else tuple(document[key])
             return cls(**document)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise InputError(f"contract of the artifact cannot be read: {error}") from error
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.artifact import contract_file, sha256_of
-from edgekd.data import Split
+from edgekd.data import RawArray, Split
 from edgekd.data.prepare import prepare
 from edgekd.errors import StageError
 from edgekd.target import FloatArray, Program, Target
@@ -37,33 +37,55 @@ class Verified:
 
 
 def verify(
-    artifact: Artifact, target: Target, program: Program, split: Split, samples: int = SAMPLES, refuse: bool = True
+    artifact: Artifact,
+    target: Target,
+    program: Program,
+    split: Split,
+    *,
+    others: Split | None = None,
+    samples: int = SAMPLES,
+    refuse: bool = True,
 ) -> Verified:
-    """Run the artifact on the whole split, and compare it with the student on `samples` of it, evenly spaced.
+    """Run the artifact on the whole split, and compare it with the student on `samples` real inputs, evenly spaced.
+
+    Where the split has fewer, the comparison takes the rest from `others`, the training split: whether two networks agree
+    needs no label, and a hundred samples would let pass what a thousand refuse.
 
     Raises StageError("verify") where the file is not the one that was built, or, with `refuse`, where its answers are not
     the student's.
     """
     _check_identity(artifact, target)
-    contract = target.contract(artifact.path)
-    session = target.open(artifact.path)
-    try:
-        answers = session.run(prepare(split.inputs, contract))
-    finally:
-        session.close()
-    expected = _student(program, split)
-    rows = np.unique(np.linspace(0, len(split) - 1, min(samples, len(split))).astype(np.int64))
-    fidelity = compare(expected[rows], answers[rows], split.labels[rows])
+    rows = _spaced(split, min(samples, len(split)))
+    more = None if others is None else _spaced(others, min(samples - len(rows), len(others)))
+    raw = split.inputs if more is None or others is None else np.concatenate([split.inputs, others.inputs[more]])
+    labels = split.labels if more is None or others is None else np.concatenate([split.labels, others.labels[more]])
+    answers, expected = _answers(artifact, target, raw), _student(program, raw)
+    compared = np.concatenate([rows, np.arange(len(split), len(raw))])
+    fidelity = compare(expected[compared], answers[compared], labels[compared])
     reason = refusal(fidelity, artifact.precision) if refuse else None
     if reason:
         raise StageError("verify", reason, f"{artifact.path.name} does not answer as its student does: it does not ship")
-    correct = answers.argmax(1) == split.labels
+    right = [logits[: len(split)].argmax(1) == split.labels for logits in (expected, answers)]
     return Verified(
         fidelity=fidelity,
-        student_accuracy=float((expected.argmax(1) == split.labels).mean()),
-        artifact_accuracy=float(correct.mean()),
-        correct=pack(correct),
+        student_accuracy=float(right[0].mean()),
+        artifact_accuracy=float(right[1].mean()),
+        correct=pack(right[1]),
     )
+
+
+def _spaced(split: Split, count: int) -> NDArray[np.int64]:
+    """Numbers of `count` samples of a split, evenly spaced: sources often come sorted by class."""
+    return np.linspace(0, len(split) - 1, count).astype(np.int64)
+
+
+def _answers(artifact: Artifact, target: Target, raw: RawArray) -> FloatArray:
+    """The artifact's logits, fed by the contract in its own metadata."""
+    session = target.open(artifact.path)
+    try:
+        return session.run(prepare(raw, target.contract(artifact.path)))
+    finally:
+        session.close()
 
 
 def compare(student: FloatArray, artifact: FloatArray, labels: NDArray[np.int64]) -> Fidelity:
@@ -111,10 +133,10 @@ def _check_identity(artifact: Artifact, target: Target) -> None:
         raise StageError("verify", f"{beside.name} says something else than the artifact's metadata", "build it again")
 
 
-def _student(program: Program, split: Split) -> FloatArray:
+def _student(program: Program, raw: RawArray) -> FloatArray:
     from edgekd.distill.trainer import predict
 
-    logits: FloatArray = predict(program.module, prepare(split.inputs, program.contract))
+    logits: FloatArray = predict(program.module, prepare(raw, program.contract))
     return logits
 
 

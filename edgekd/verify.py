@@ -117,8 +117,7 @@ def refusal(fidelity: Fidelity, precision: Precision) -> str | None:
             return f"{fidelity.margin_disagreements} of {fidelity.samples} answers differ beyond the error's reach"
         return None
     least = MIN_AGREEMENT[str(precision)]
-    # One sample is always let pass: of a hundred it would be a whole percent.
-    if (1 - fidelity.agreement) * fidelity.samples > max(1.0, (1 - least) * fidelity.samples) + 1e-6:
+    if fidelity.agreement < least:
         return f"agrees with its student on {fidelity.agreement:.2%} of {fidelity.samples} samples, {least:.1%} is needed"
     return None
 

@@ -9,10 +9,10 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Self, TypeAlias
 
 from edgekd.errors import InputError, did_you_mean
 
@@ -240,15 +240,3 @@ def digest(value: Any) -> str:
     """SHA-256 of a value's canonical JSON: the content address of anything that JSON can hold."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-T = TypeVar("T")
-
-
-def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
-    """Build a flat frozen dataclass from a mapping, refusing keys that it does not have."""
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in known:
-            raise InputError(f"{cls.__name__} has no field '{key}'" + did_you_mean(key, known))
-    return cls(**values)

@@ -6,11 +6,14 @@ hash of all that the answers depend on (teacher, data, augmentation, seed, preci
 another name and renamed when whole, so that an interrupted fill goes on where it was.
 
     <root>/<key>/key.json · view-000.logits.npy (N, C) float32 · view-000.embedding.npy (N, D) float16 · validation.…
+                 · view-000.<tap>.<form>.npy (N, C, H, W) float16, listed in view-000.features-<request>.json
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,8 @@ from numpy.typing import NDArray
 
 from edgekd.data import Data, Split, normalise
 from edgekd.data.views import Augment, render
-from edgekd.errors import InputError, storage_errors
-from edgekd.teachers import Teacher, TeacherOutputs
+from edgekd.errors import InputError, StorageError, storage_errors
+from edgekd.teachers import FeatureRequest, Teacher, TeacherOutputs
 from edgekd.types import digest
 
 CHUNK = 256
@@ -49,6 +52,12 @@ class TeacherCache:
         name = f"view-{view:03}.embedding.npy"
         return self._load(name) if (self.folder / name).exists() else None
 
+    def features(self, view: int, request: FeatureRequest) -> dict[str, NDArray[np.float16]]:
+        """Feature maps by key, each (N, C, H, W) float16, memory-mapped. They must have been filled by the same request."""
+        stem = f"view-{view:03}"
+        keys = json.loads((self.folder / _listing(stem, request)).read_text())
+        return {key: self._load(_feature_file(stem, key, request)) for key in keys}
+
     def validation_logits(self) -> NDArray[np.float32]:
         """(N, C) float32 on the validation split, as it is."""
         logits: NDArray[np.float32] = self._load("validation.logits.npy")
@@ -60,27 +69,73 @@ class TeacherCache:
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"teacher cache {self.folder / name}: {error}; delete the folder and run again") from error
 
-    def fill(self, teacher: Teacher, views: int, progress: Progress) -> int:
-        """Compute what is missing of `views` views and of the validation split. Returns teacher calls, in samples."""
+    def fill(self, teacher: Teacher, views: int, progress: Progress, request: FeatureRequest | None = None) -> int:
+        """Compute what is missing of `views` views and of the validation split. Returns teacher calls, in samples.
+
+        `request` says which feature maps of the views are wanted beside; the teacher must have been loaded with it.
+        """
         calls = 0
         for view in range(views):
-            calls += self._fill_one(f"view-{view:03}", self.data.train, teacher, view, progress)
-        return calls + self._fill_one("validation", self.data.validation, teacher, None, progress)
+            calls += self._fill_one(f"view-{view:03}", self.data.train, teacher, view, progress, request)
+        return calls + self._fill_one("validation", self.data.validation, teacher, None, progress, None)
 
-    def _fill_one(self, name: str, split: Split, teacher: Teacher, view: int | None, progress: Progress) -> int:
-        if (self.folder / f"{name}.logits.npy").exists():
+    def _fill_one(
+        self,
+        stem: str,
+        split: Split,
+        teacher: Teacher,
+        view: int | None,
+        progress: Progress,
+        request: FeatureRequest | None,
+    ) -> int:
+        there = (self.folder / f"{stem}.logits.npy").exists()
+        if there and (request is None or (self.folder / _listing(stem, request)).exists()):
             return 0
-        answers = []
-        for done, rows in _chunks(len(split)):
-            answers.append(teacher.outputs(self._inputs(split, rows, view)))
-            progress(f"teacher, {name.replace('-', ' ')}", done, len(split))
-        with storage_errors(f"the teacher cache in {self.folder}"):
-            if answers[0].embedding is not None:
-                embedding = np.concatenate([a.embedding for a in answers if a.embedding is not None])
-                _write(self.folder / f"{name}.embedding.npy", embedding.astype(np.float16))
-            # Last: its presence is what says that the view is whole.
-            _write(self.folder / f"{name}.logits.npy", np.concatenate([a.logits for a in answers]).astype(np.float32))
+        keys: list[str] = []
+        with storage_errors(f"the teacher cache in {self.folder}"), ExitStack() as opened:
+            files: dict[str, _Growing] = {}
+            for start in range(0, len(split), CHUNK):
+                answers = teacher.outputs(self._inputs(split, slice(start, start + CHUNK), view))
+                keys = sorted(answers.features) if request else []
+                if not files:
+                    files = self._files(stem, answers, keys, len(split), request, opened)
+                for name, file in files.items():
+                    file.add(answers.by_name()[name])
+                progress(f"teacher, {stem.replace('-', ' ')}", min(start + CHUNK, len(split)), len(split))
+            # The logits last: their presence is what says that the view is whole.
+            for name in sorted(files, key=lambda name: name == "logits"):
+                files[name].keep()
+            if request:
+                _write_text(self.folder / _listing(stem, request), json.dumps(keys))
         return len(split)
+
+    def _files(
+        self,
+        stem: str,
+        answers: TeacherOutputs,
+        keys: list[str],
+        rows: int,
+        request: FeatureRequest | None,
+        opened: ExitStack,
+    ) -> "dict[str, _Growing]":
+        """A file for each kind of answer that is to be kept."""
+        names: dict[str, tuple[str, Any]] = {"logits": (f"{stem}.logits.npy", np.float32)}
+        if answers.embedding is not None:
+            names["embedding"] = (f"{stem}.embedding.npy", np.float16)
+        if request:
+            names |= {key: (_feature_file(stem, key, request), np.float16) for key in keys}
+        found = answers.by_name()
+        needed = sum(rows * found[name][0].size * np.dtype(kind).itemsize for name, (_, kind) in names.items())
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            sizes = f"{needed / 1e9:.1f} GB a view, {free / 1e9:.1f} GB are free"
+            raise StorageError(
+                f"the teacher cache in {self.folder} needs {sizes}: name fewer [distill] taps, or set EDGEKD_CACHE"
+            )
+        return {
+            name: opened.enter_context(_Growing(self.folder / file, (rows, *found[name].shape[1:]), kind))
+            for name, (file, kind) in names.items()
+        }
 
     def _inputs(self, split: Split, rows: NDArray[np.int64] | slice, view: int | None) -> NDArray[np.float32]:
         inputs = split.inputs[rows]
@@ -121,18 +176,39 @@ def open_cache(root: Path, teacher: Teacher, data: Data, augment: Augment, seed:
     return TeacherCache(folder=folder, data=data, augment=augment, seed=seed)
 
 
-def _chunks(count: int) -> Iterator[tuple[int, slice]]:
-    for start in range(0, count, CHUNK):
-        yield min(start + CHUNK, count), slice(start, start + CHUNK)
+def _feature_file(stem: str, key: str, request: FeatureRequest) -> str:
+    return f"{stem}.{key}.{'energy' if request.energy else 'maps'}.npy"
 
 
-def _write(path: Path, values: NDArray[np.generic]) -> None:
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, values, allow_pickle=False)
-            file.flush()
+def _listing(stem: str, request: FeatureRequest) -> str:
+    return f"{stem}.features-{digest(asdict(request))[:12]}.json"
+
+
+class _Growing:
+    """An array file that grows under another name, row by row, and gets its own name when it is whole."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], kind: Any) -> None:
+        self._path, self._temporary, self._done = path, path.with_name(f".{os.getpid()}.{path.name}"), 0
+        self._values = np.lib.format.open_memmap(self._temporary, mode="w+", dtype=kind, shape=shape)
+
+    def __enter__(self) -> "_Growing":
+        return self
+
+    def add(self, rows: NDArray[Any]) -> None:
+        self._values[self._done : self._done + len(rows)] = rows
+        self._done += len(rows)
+
+    def keep(self) -> None:
+        self._values.flush()
+        with self._temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        os.replace(self._temporary, self._path)
+
+    def __exit__(self, *error: object) -> None:
+        self._temporary.unlink(missing_ok=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary.write_text(text)
+    os.replace(temporary, path)

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from edgekd.data import Data, normalise
 from edgekd.data.views import Augment, permutation, render
 from edgekd.errors import InputError
+from edgekd.teachers import FeatureRequest
 from edgekd.teachers.loaded import LoadedTeacher
-from edgekd.teachers.torch_module import Answering, torch_teacher
+from edgekd.teachers.torch_module import tapped_teacher, torch_teacher
 
 EPOCHS = 20
 BATCH = 64
@@ -38,7 +39,7 @@ class DigitsNet(nn.Module):
         return logits
 
 
-def load_digits_teacher(data: Data, seed: int) -> LoadedTeacher:
+def load_digits_teacher(data: Data, seed: int, features: FeatureRequest | None = None) -> LoadedTeacher:
     """Train on the training split; the same seed and data give the same weights. Raises InputError for other data."""
     if data.name != "digits":
         raise InputError(f"teacher builtin:digits is for data source 'digits', not for '{data.name}'")
@@ -53,7 +54,7 @@ def load_digits_teacher(data: Data, seed: int) -> LoadedTeacher:
     finally:
         torch.set_num_threads(threads)
     code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    return torch_teacher("builtin:digits", Answering(network, len(data.contract.classes)).eval(), code)
+    return torch_teacher("builtin:digits", tapped_teacher(network, data.contract, features), code)
 
 
 def _train(network: DigitsNet, data: Data, seed: int) -> None:

@@ -1,6 +1,6 @@
 """A teacher that was loaded, whatever it was loaded from: facts, and a function that answers one batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -30,11 +30,13 @@ class LoadedTeacher:
         if len(inputs) <= BATCH:
             return self.answer(inputs)
         parts = [self.answer(inputs[start : start + BATCH]) for start in range(0, len(inputs), BATCH)]
-        embeddings = [part.embedding for part in parts if part.embedding is not None]
-        return TeacherOutputs(
-            logits=np.concatenate([part.logits for part in parts]),
-            embedding=np.concatenate(embeddings) if embeddings else None,
-        )
+        return joined(parts)
+
+
+def joined(parts: Sequence[TeacherOutputs]) -> TeacherOutputs:
+    """Answers to batches, as those to all of their samples."""
+    named = [part.by_name() for part in parts]
+    return TeacherOutputs.of({name: np.concatenate([part[name] for part in named]) for name in named[0]})
 
 
 def gives_probabilities(outputs: NDArray[np.float32]) -> bool:

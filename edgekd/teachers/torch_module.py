@@ -8,48 +8,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from edgekd.distill.taps import Tapped, spatial_taps
 from edgekd.errors import EdgekdError, InputError, first_line
 from edgekd.plugins import load_attribute
-from edgekd.teachers import TeacherOutputs
+from edgekd.teachers import FeatureRequest, TeacherOutputs
 from edgekd.teachers.loaded import LoadedTeacher
 from edgekd.teachers.weights import hash_weights, load_weights
-from edgekd.types import digest
+from edgekd.types import Contract, digest
 
 
-class Answering(nn.Module):
-    """A network that answers with its logits and, where there is one, with the embedding before them.
-
-    The embedding is what goes into the last `nn.Linear`, if that one gives the classes.
-    """
-
-    def __init__(self, network: nn.Module, classes: int) -> None:
-        super().__init__()
-        self.network = network
-        linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-        self.classifier = linear[-1] if linear and linear[-1].out_features == classes else None
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        if self.classifier is None:
-            return (self._logits(inputs),)
-        caught: list[Tensor] = []
-        hook = self.classifier.register_forward_pre_hook(lambda module, arguments: caught.append(arguments[0]))
-        try:
-            logits = self._logits(inputs)
-        finally:
-            hook.remove()
-        # A network that uses the classifier on every place of a feature map shows no embedding.
-        return (logits, caught[0]) if len(caught) == 1 and caught[0].ndim == 2 else (logits,)
-
-    def _logits(self, inputs: Tensor) -> Tensor:
-        answer = self.network(inputs)
-        if not isinstance(answer, Tensor):
-            raise InputError(f"the teacher answers with a {type(answer).__name__}, expected a tensor of logits (B, classes)")
-        return answer
-
-
-def load_torch(model: str, weights: str | None, base: Path, classes: int) -> tuple[LoadedTeacher, Answering]:
+def load_torch(
+    model: str, weights: str | None, base: Path, contract: Contract, features: FeatureRequest | None = None
+) -> tuple[LoadedTeacher, Tapped]:
     """The teacher that `module:name` makes (a module, or a function or class without arguments), with its weights in it."""
     made = load_attribute(model, base)
     if not isinstance(made, nn.Module):
@@ -58,24 +30,34 @@ def load_torch(model: str, weights: str | None, base: Path, classes: int) -> tup
         made = _make(model, made)
     if weights is not None:
         load_weights(made, base / weights)
-    answering = Answering(made, classes).eval()
-    return torch_teacher(model, answering, code=_code(made)), answering
+    tapped = tapped_teacher(made, contract, features)
+    return torch_teacher(model, tapped, code=_code(made)), tapped
 
 
-def torch_teacher(name: str, answering: Answering, code: str) -> LoadedTeacher:
+def tapped_teacher(network: nn.Module, contract: Contract, features: FeatureRequest | None = None) -> Tapped:
+    """The network in evaluation mode, whatever mode it came in, with the taps that were asked for."""
+    classes = len(contract.classes)
+    network.eval()
+    if features is None:
+        return Tapped(network, classes).eval()
+    taps = {path: path for path in features.paths} or spatial_taps(network, contract.shape)
+    return Tapped(network, classes, taps, features.energy).eval()
+
+
+def torch_teacher(name: str, tapped: Tapped, code: str) -> LoadedTeacher:
     """A teacher that runs in PyTorch, on the GPU where there is one. `code` goes into the fingerprint beside the weights."""
-    network = answering.network
+    network = tapped.network
     fingerprint = digest([hash_weights(network), str(network), code])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    answering.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    tapped.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def answer(inputs: NDArray[np.float32]) -> TeacherOutputs:
         batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(device)
         if batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            found = [tensor.float().cpu().numpy() for tensor in answering(batch)]
-        return TeacherOutputs(logits=found[0], embedding=found[1] if len(found) > 1 else None)
+            found = {name: tensor.float().cpu().numpy() for name, tensor in tapped.answers(batch).items()}
+        return TeacherOutputs.of(found)
 
     return LoadedTeacher(
         name=name,

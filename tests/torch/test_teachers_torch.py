@@ -16,6 +16,13 @@ from edgekd.teachers.accelerate import accelerate, through_onnxruntime
 from edgekd.teachers.check import check_teacher
 from edgekd.teachers.load import load_teacher
 from edgekd.teachers.torch_module import load_torch
+from edgekd.types import Contract
+
+
+def contract(classes: int) -> Contract:
+    """Digits in so many classes."""
+    return Contract(classes=tuple(map(str, range(classes))), mean=(0.3,), std=(0.4,), value_max=16.0, shape=(1, 8, 8))
+
 
 MODULE = """
 import torch
@@ -76,7 +83,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def state(project: Path) -> dict[str, torch.Tensor]:
     """Weights of the network, other than those it is made with."""
-    network = load_torch("mine:net", None, project, 10)[1].network
+    network = load_torch("mine:net", None, project, contract(10))[1].network
     return {name: tensor + 0.5 if tensor.is_floating_point() else tensor for name, tensor in network.state_dict().items()}
 
 
@@ -95,14 +102,14 @@ def test_function_class_and_instance(project: Path, data: Data) -> None:
 
 def test_embedding_is_what_the_classifier_gets(project: Path, data: Data) -> None:
     """The last linear layer maps it to the logits; without such a layer there is none."""
-    teacher, answering = load_torch("mine:net", None, project, 10)
+    teacher, answering = load_torch("mine:net", None, project, contract(10))
     found = teacher.outputs(sample(data))
     assert found.embedding is not None
     head: Any = answering.network.get_submodule("head")
     with torch.inference_mode():
         np.testing.assert_allclose(head(torch.from_numpy(found.embedding)).numpy(), found.logits, atol=1e-5)
-    assert load_torch("mine:convolutional", None, project, 10)[0].outputs(sample(data)).embedding is None
-    assert load_torch("mine:net", None, project, 7)[0].outputs(sample(data)).embedding is None
+    assert load_torch("mine:convolutional", None, project, contract(10))[0].outputs(sample(data)).embedding is None
+    assert load_torch("mine:net", None, project, contract(7))[0].outputs(sample(data)).embedding is None
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt", "pth"])
@@ -113,12 +120,12 @@ def test_weights_are_loaded(project: Path, data: Data, state: dict[str, torch.Te
         save_file(state, file)
     else:
         torch.save(state if suffix == "pt" else {"state_dict": state, "epoch": 3}, file)
-    plain = load_torch("mine:net", None, project, 10)[0]
-    teacher, answering = load_torch("mine:net", file.name, project, 10)
+    plain = load_torch("mine:net", None, project, contract(10))[0]
+    teacher, answering = load_torch("mine:net", file.name, project, contract(10))
     for name, tensor in answering.network.state_dict().items():
         torch.testing.assert_close(tensor, state[name], rtol=0, atol=0)
     assert teacher.fingerprint != plain.fingerprint
-    assert teacher.fingerprint == load_torch("mine:net", file.name, project, 10)[0].fingerprint
+    assert teacher.fingerprint == load_torch("mine:net", file.name, project, contract(10))[0].fingerprint
 
 
 def test_weights_of_another_model_are_refused(project: Path, state: dict[str, torch.Tensor]) -> None:
@@ -129,7 +136,7 @@ def test_weights_of_another_model_are_refused(project: Path, state: dict[str, to
     for name, (tensors, message) in wrong.items():
         save_file(tensors, project / f"{name}.safetensors")
         with pytest.raises(InputError, match=rf"{name}\.safetensors are not of this model: {message}"):
-            load_torch("mine:net", f"{name}.safetensors", project, 10)
+            load_torch("mine:net", f"{name}.safetensors", project, contract(10))
 
 
 def test_damaged_weights_are_refused(project: Path, state: dict[str, torch.Tensor]) -> None:
@@ -141,11 +148,11 @@ def test_damaged_weights_are_refused(project: Path, state: dict[str, torch.Tenso
         for content in (whole[:-10], whole[:100], b"", b"\xff" * 100):
             (project / f"cut{file.suffix}").write_bytes(content)
             with pytest.raises(InputError, match=rf"cut{file.suffix}") as caught:
-                load_torch("mine:net", f"cut{file.suffix}", project, 10)
+                load_torch("mine:net", f"cut{file.suffix}", project, contract(10))
             assert "\n" not in str(caught.value)
     for name, message in (("none.pt", "do not exist"), ("w.bin", r"must be one of \.safetensors")):
         with pytest.raises(InputError, match=message):
-            load_torch("mine:net", name, project, 10)
+            load_torch("mine:net", name, project, contract(10))
 
 
 def test_weights_are_never_unpickled(project: Path, tmp_path: Path) -> None:
@@ -158,10 +165,10 @@ def test_weights_are_never_unpickled(project: Path, tmp_path: Path) -> None:
 
     torch.save({"head.bias": Bomb()}, project / "bomb.pt")
     with pytest.raises(InputError, match="hold more than tensors"):
-        load_torch("mine:net", "bomb.pt", project, 10)
+        load_torch("mine:net", "bomb.pt", project, contract(10))
     torch.save([1, 2], project / "list.pt")
     with pytest.raises(InputError, match="hold more than named tensors"):
-        load_torch("mine:net", "list.pt", project, 10)
+        load_torch("mine:net", "list.pt", project, contract(10))
     assert not ran.exists()
 
 
@@ -201,7 +208,7 @@ def test_probabilities_are_taken_for_logits(project: Path, data: Data) -> None:
 
 def test_another_runtime_gives_the_same_answers(project: Path, data: Data) -> None:
     """ONNX Runtime's logits and embedding are PyTorch's, at any batch size, whether or not the network shows an embedding."""
-    teacher, answering = load_torch("mine:net", None, project, 10)
+    teacher, answering = load_torch("mine:net", None, project, contract(10))
     through = through_onnxruntime(answering, sample(data))
     for count in (1, 5, 32):
         expected, found = teacher.outputs(sample(data, count)), through(sample(data, count))
@@ -209,26 +216,26 @@ def test_another_runtime_gives_the_same_answers(project: Path, data: Data) -> No
         assert expected.embedding is not None
         assert found.embedding is not None
         np.testing.assert_allclose(found.embedding, expected.embedding, atol=1e-4)
-    plain = load_torch("mine:convolutional", None, project, 10)[1]
+    plain = load_torch("mine:convolutional", None, project, contract(10))[1]
     assert through_onnxruntime(plain, sample(data))(sample(data)).embedding is None
 
 
 def test_the_runtime_is_no_part_of_the_fingerprint(project: Path, data: Data) -> None:
     """Whichever runtime is chosen where speed matters, caches of the teacher's answers stay valid."""
-    teacher, answering = load_torch("mine:net", None, project, 10)
+    teacher, answering = load_torch("mine:net", None, project, contract(10))
     fast = accelerate(teacher, answering, sample(data), 10**9)
     assert (fast.name, fast.params, fast.fingerprint) == (teacher.name, teacher.params, teacher.fingerprint)
 
 
 def test_what_cannot_be_exported_stays_in_torch(project: Path, data: Data) -> None:
     """A network whose path depends on its values runs as it is, without a word."""
-    teacher, answering = load_torch("mine:branching", None, project, 10)
+    teacher, answering = load_torch("mine:branching", None, project, contract(10))
     assert accelerate(teacher, answering, sample(data), 10**9).runtime.startswith("torch")
 
 
 def test_short_work_is_not_accelerated(project: Path, data: Data) -> None:
     """Where PyTorch is done sooner than an export would be, nothing is exported."""
-    teacher, answering = load_torch("mine:net", None, project, 10)
+    teacher, answering = load_torch("mine:net", None, project, contract(10))
     assert accelerate(teacher, answering, sample(data), 100) is teacher
 
 

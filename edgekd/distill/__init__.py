@@ -11,7 +11,20 @@ from typing import Any
 
 from edgekd.errors import InputError, did_you_mean
 
-LOSSES = {"soft_targets": "edgekd.distill.soft_targets:soft_targets"}
+LOSSES = {
+    "soft_targets": "edgekd.distill.losses.soft_targets:soft_targets",
+    "dkd": "edgekd.distill.losses.dkd:dkd",
+    "dist": "edgekd.distill.losses.dist:dist",
+    "attention": "edgekd.distill.losses.attention:attention",
+    "hints": "edgekd.distill.losses.hints:hints",
+    "review": "edgekd.distill.losses.review:review",
+    "rkd_distance": "edgekd.distill.losses.rkd:rkd_distance",
+    "rkd_angle": "edgekd.distill.losses.rkd:rkd_angle",
+    "similarity": "edgekd.distill.losses.similarity:similarity",
+    "pkt": "edgekd.distill.losses.similarity:pkt",
+    "correlation": "edgekd.distill.losses.similarity:correlation",
+    "exits": "edgekd.distill.losses.exits:exits",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

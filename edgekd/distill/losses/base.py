@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from edgekd.distill import Batch, Outputs
 from edgekd.errors import InputError
 
-Formula: TypeAlias = Callable[[Outputs, Outputs, Batch], Tensor]
+Formula: TypeAlias = Callable[..., Tensor]
+"""(student, teacher, batch) -> scalar, with the loss's weights as a fourth argument where it has some."""
 
 NAMES = {"logits": "logits", "embedding": "an embedding", "features": "feature maps"}
 
@@ -59,7 +60,10 @@ class Loss(nn.Module):
         if samples < self.smallest_batch:
             raise InputError(f"loss '{self.name}' compares {self.smallest_batch} samples or more, the batch has {samples}")
         with torch.autocast(student.logits.device.type, enabled=False):
-            return self.formula(student, teacher, batch)
+            if self.weights is None:
+                return self.formula(student, teacher, batch)
+            # Handed over, not enclosed: a deep copy of the loss must compute with its own.
+            return self.formula(student, teacher, batch, self.weights)
 
     def extra_repr(self) -> str:
         return f"{self.name}, needs {', '.join(sorted(self.needs))}"

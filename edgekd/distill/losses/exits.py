@@ -53,9 +53,8 @@ def exits(temperature: float = 3.0, alpha: float = 0.3, feature_weight: float = 
     whole_from(0, seed=seed)
     if alpha > 1:
         raise ValueError(f"alpha must be from 0 to 1, not {alpha}")
-    heads = Weights("exits", seed, _build)
 
-    def formula(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+    def formula(student: Outputs, teacher: Outputs, batch: Batch, heads: Weights) -> Tensor:
         *early, last = by_depth(student.features)
         if not early:
             raise InputError("loss 'exits' needs two feature maps or more; the student shows one")
@@ -72,7 +71,7 @@ def exits(temperature: float = 3.0, alpha: float = 0.3, feature_weight: float = 
             losses.append((1 - alpha) * hard + alpha * soft + feature_weight * F.mse_loss(adapted, deepest))
         return torch.stack(losses).sum()
 
-    return Loss("exits", formula, needs={"logits", "features"}, ignores={"teacher"}, weights=heads)
+    return Loss("exits", formula, needs={"logits", "features"}, ignores={"teacher"}, weights=Weights("exits", seed, _build))
 
 
 def _build(widths: Widths) -> dict[str, nn.Module]:

@@ -29,14 +29,13 @@ def hints(seed: int = 0) -> Loss:
     Source: Romero et al. 2015, arXiv:1412.6550, equation 3, in one stage and with a linear regressor.
     """
     whole_from(0, seed=seed)
-    adapters = Weights("hints", seed, _build)
 
-    def formula(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+    def formula(student: Outputs, teacher: Outputs, batch: Batch, adapters: Weights) -> Tensor:
         pairs = {key: (student.features[key], teacher.features[key]) for key in student.features}
         made = adapters.of({key: (ours.shape[1], theirs.shape[1]) for key, (ours, theirs) in pairs.items()}, student.logits)
         return torch.stack([_error(made[key], ours, theirs) for key, (ours, theirs) in pairs.items()]).mean()
 
-    return Loss("hints", formula, needs={"features"}, weights=adapters)
+    return Loss("hints", formula, needs={"features"}, weights=Weights("hints", seed, _build))
 
 
 def _build(widths: Widths) -> dict[str, nn.Module]:

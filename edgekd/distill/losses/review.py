@@ -55,13 +55,11 @@ def review(width: int = 64, seed: int = 0) -> Loss:
     """
     whole_from(1, width=width)
     whole_from(0, seed=seed)
-    fusions = Weights("review", seed, lambda widths: _build(widths, width))
 
-    def formula(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+    def formula(student: Outputs, teacher: Outputs, batch: Batch, fusions: Weights) -> Tensor:
         order = by_depth(student.features)[::-1]
-        made = fusions.of(
-            {key: (student.features[key].shape[1], teacher.features[key].shape[1]) for key in order}, student.logits
-        )
+        widths = {key: (student.features[key].shape[1], teacher.features[key].shape[1]) for key in order}
+        made = fusions.of(widths, student.logits)
         deeper: Tensor | None = None
         losses = []
         for key in order:
@@ -69,7 +67,7 @@ def review(width: int = 64, seed: int = 0) -> Loss:
             losses.append(hierarchical_difference(adapted, teacher.features[key]))
         return torch.stack(losses).sum()
 
-    return Loss("review", formula, needs={"features"}, weights=fusions)
+    return Loss("review", formula, needs={"features"}, weights=Weights("review", seed, lambda widths: _build(widths, width)))
 
 
 def _build(widths: Widths, width: int) -> dict[str, nn.Module]:

@@ -40,12 +40,12 @@ class Rival:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._read()
 
-    def epoch(self) -> dict[str, float]:
-        """Train one more. Its `seconds`, and the `loading_seconds` of them that went by waiting for batches."""
-        return self._ask("epoch")
+    def epoch(self) -> float:
+        """Train one more. Its seconds."""
+        return float(self._ask("epoch")["seconds"])
 
     def end(self) -> dict[str, Any]:
-        """All epochs' seconds, the accuracy on the test split, versions."""
+        """`epoch_seconds`, `loading_seconds` (those of them that went by waiting for batches), `accuracy` on test, `versions`."""
         return self._ask("end")
 
     def __enter__(self) -> Self:

@@ -44,13 +44,14 @@ def distill(
     console = console or Console()
     deployments = tuple(resolve(deploy) for deploy in project.deploy)
     with opened(project, out, replay) as store:
-        from edgekd.prepare_run import prepare_run, prepare_teacher
+        from edgekd.prepare_run import prepare_run
+        from edgekd.prepare_teacher import prepare_teachers
 
         run = prepare_run(project, store, console, deployments)
         outcome = Outcome(deployments=deployments)
         screen_smallest(run, outcome)
         if outcome.open_deployments:
-            prepare_teacher(run, verify_cache)
+            prepare_teachers(run, verify_cache)
             search(run, outcome)
             finish(run, outcome)
         return conclude(run, outcome)

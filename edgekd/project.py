@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherSettings:
-    """The `[teacher]` table."""
+    """A `[teacher]` table; `[[teacher]]`, once for each, where several teach together."""
 
     model: str
     weights: str | None = None
@@ -83,7 +83,7 @@ class Project:
     """A whole project file. `base` is its folder, which its paths and modules are relative to; `raw` what was written."""
 
     data: DataSettings
-    teacher: TeacherSettings
+    teachers: tuple[TeacherSettings, ...]
     distill: Recipe
     students: StudentSettings
     search: SearchSettings
@@ -133,14 +133,21 @@ def make_project(raw: dict[str, Any], base: Path) -> Project:
         raise InputError("[[deploy]] is written with two brackets, once for each device")
     return Project(
         data=_table(DataSettings, raw["data"], "[data]"),
-        teacher=_table(TeacherSettings, raw["teacher"], "[teacher]"),
-        distill=_table(Recipe, _with_losses(raw.get("distill", {})), "[distill]"),
+        teachers=tuple(_table(TeacherSettings, item, "[teacher]") for item in _listed(raw["teacher"])),
+        distill=_table(Recipe, _with_scheme(_with_losses(raw.get("distill", {}))), "[distill]"),
         students=_table(StudentSettings, raw.get("students", {}), "[students]"),
         search=_table(SearchSettings, raw.get("search", {}), "[search]"),
         deploy=tuple(_table(Deploy, item, "[[deploy]]") for item in deploys),
         base=base,
         raw=raw,
     )
+
+
+def _listed(table: Any) -> list[Any]:
+    """One table, or an array of them."""
+    if table == []:
+        raise InputError("[[teacher]] is empty: name at least one")
+    return table if isinstance(table, list) else [table]
 
 
 def _with_losses(table: Any) -> Any:
@@ -154,6 +161,19 @@ def _with_losses(table: Any) -> Any:
         numbers = {key: value for key, value in item.items() if key not in ("name", "weight")}
         losses.append({"name": item["name"], "weight": item.get("weight", 1.0), "numbers": numbers})
     return {**table, "losses": losses}
+
+
+def _with_scheme(table: Any) -> Any:
+    """`"chain"`, or `{name, assistants, …}`, as written becomes `{name, numbers}`."""
+    if not isinstance(table, dict) or "scheme" not in table:
+        return table
+    scheme = table["scheme"]
+    if isinstance(scheme, str):
+        scheme = {"name": scheme}
+    if not isinstance(scheme, dict) or "name" not in scheme:
+        raise InputError('[distill] scheme is written as "chain", or as { name = "chain", assistants = 2 }')
+    numbers = {key: value for key, value in scheme.items() if key != "name"}
+    return {**table, "scheme": {"name": scheme["name"], "numbers": numbers}}
 
 
 def _table(cls: type[T], values: Any, title: str) -> T:

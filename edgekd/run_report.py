@@ -43,13 +43,17 @@ def make_report(run: "Run", outcome: Outcome) -> Record:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "project": run.project.raw,
         "data": {"name": data.name, **sizes, "classes": list(data.contract.classes)},
-        "teacher": run.teacher or {"name": run.project.teacher.model, "params": None, "accuracy": None},
+        "teacher": run.teacher or {"name": _teacher_name(run), "params": None, "accuracy": None},
         "selected": [_selected(run, *chosen) for chosen in outcome.selected],
         "infeasible": outcome.infeasible_records,
         "trials": [_trial(trial) for trial in outcome.trials],
         "timings_s": run.store.seconds(),
         "environment": _environment(),
     }
+
+
+def _teacher_name(run: "Run") -> str:
+    return " + ".join(settings.model for settings in run.project.teachers)
 
 
 def _selected(run: "Run", deployment: Deployment, trial: TrialRecord, record: Record) -> Record:

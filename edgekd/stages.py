@@ -4,7 +4,6 @@
 """
 
 import tempfile
-from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -19,20 +18,20 @@ from edgekd.bench.settings import Settings
 from edgekd.build import FLOAT, build, calibration_inputs, from_record, moved, to_record
 from edgekd.console import Console
 from edgekd.data import Data, Split
-from edgekd.data.views import Augment
 from edgekd.deployment import Deployment
-from edgekd.distill.cache import TeacherCache
-from edgekd.distill.checkpoint import read_tensors, write_tensors
-from edgekd.distill.trainer import Step, Trainer
-from edgekd.errors import StageError, storage_errors
+from edgekd.distill.recipe import Scheme
+from edgekd.distill.schemes import find_scheme
+from edgekd.distill.stage import Plan, Stage
+from edgekd.distill.training import Training
+from edgekd.errors import StageError
 from edgekd.project import Project
 from edgekd.search.budget import least_accuracy, over_budget, unmeasured
 from edgekd.search.proposer import Trial
 from edgekd.store import Store
-from edgekd.students import Family, image_size, restricted, smallest
-from edgekd.students.program import build_student, count_params, make_program, weights_hash
+from edgekd.students import Family, restricted, smallest
+from edgekd.students.program import build_student, count_params, make_program
 from edgekd.target import Program
-from edgekd.types import Artifact, Candidate, Contract, Precision, Provenance, Scalar
+from edgekd.types import Artifact, Candidate, Precision, Provenance, Scalar
 from edgekd.verify import verify
 
 Record = dict[str, Any]
@@ -52,11 +51,10 @@ class Run:
     store: Store
     console: Console
     data: Data
-    augment: Augment
     family: Family
     deployments: tuple[Deployment, ...]
     settings: Settings
-    cache: TeacherCache | None = None
+    training: Training
     teacher_accuracy: float = 0.0
     teacher: Record = field(default_factory=dict)
 
@@ -90,9 +88,6 @@ class Run:
         """Whether the candidate has no more parameters than the project lets it."""
         most = self.project.students.max_params
         return most is None or self.params(candidate) <= most
-
-    def contract(self, candidate: Candidate) -> Contract:
-        return replace(self.data.contract, image_size=image_size(candidate, self.data.contract.shape))
 
     def folder(self, candidate: Candidate) -> Path:
         return self.store.folder / "candidates" / candidate.id
@@ -140,69 +135,39 @@ class Run:
     # Training ------------------------------------------------------------------------------------------------------
 
     def train(self, candidate: Candidate, stage: str, epochs: int, trial: Trial | None = None) -> Record:
-        """Weights file, curve and accuracy of the candidate after `epochs`; a stopped or failed one says so."""
+        """Weights file, curve and accuracy of the candidate after `epochs`; a stopped or failed one says so.
+
+        A rung ranks candidates by a short direct training; the final one follows the project's scheme.
+        """
         told: set[int] = set()
 
         def on_epoch(epoch: int, accuracy: float) -> bool:
             told.add(epoch)
             return trial is not None and trial.report(epoch, accuracy)
 
-        key = {"candidate": candidate.id, "stage": stage, "epochs": epochs}
-        result: Record = self.store.once("distil", key, lambda: self._train(candidate, stage, epochs, on_epoch))
+        result = self.training.run(self.stages_for(candidate, stage, epochs), stage, on_epoch)
         for point in result["curve"]:
             # A recorded training is told to the sampler as if it ran now: the search goes on as it would have.
             if point["epoch"] not in told:
                 on_epoch(point["epoch"], point["accuracy"])
         return result
 
-    def _train(self, candidate: Candidate, stage: str, epochs: int, on_epoch: Callable[[int, float], bool]) -> Record:
-        folder = self.folder(candidate) / stage
-        with storage_errors(str(folder)):
-            folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = folder / "checkpoint.safetensors"
-        with self.console.bar(f"{candidate.id} {stage}", 1) as bar:
-
-            def on_step(step: Step) -> None:
-                note = f"epoch {step.epoch}/{epochs}  loss {step.loss:.3f}  agreement {step.agreement:.1%}"
-                bar.at(step.step, note, total=step.steps)
-
-            trainer = Trainer(
-                build_student(self.family, candidate, self.data.contract, self.seed),
-                self.data,
-                self.contract(candidate),
-                replace(self.project.distill, epochs=epochs),
-                self.cache,
-                self.augment,
-                checkpoint,
-                self.seed,
-                on_epoch,
-                on_step,
-            )
-            if stage == "final":
-                self.console.say(f"{candidate.id}: {epochs} epochs, about {trainer.estimate_seconds() / 60:.1f} min")
-            try:
-                trained = trainer.run()
-            except StageError as error:
-                return {"failure": failure_record(error), "curve": trainer.state.curve, "stopped": ""}
-        state = trained.module.state_dict()
-        write_tensors(folder / "weights.safetensors", state)
-        checkpoint.unlink(missing_ok=True)
-        return {
-            "failure": None,
-            "candidate": {"family": candidate.family, "values": candidate.values},
-            "stage": stage,
-            "weights": (folder / "weights.safetensors").relative_to(self.store.folder).as_posix(),
-            "sha256": weights_hash(state),
-            "curve": trained.curve,
-            "stopped": trained.stopped,
-        }
+    def stages_for(self, candidate: Candidate, stage: str, epochs: int) -> tuple[Stage, ...]:
+        recipe = replace(self.project.distill, epochs=epochs)
+        plan = Plan(
+            candidate=candidate,
+            recipe=recipe,
+            seed=self.seed,
+            space=self.space,
+            params=self.params,
+            teacher_params=self.teacher.get("params"),
+        )
+        scheme = recipe.scheme if stage == "final" else Scheme()
+        return find_scheme(scheme.name, scheme.numbers)(plan)
 
     def program(self, candidate: Candidate, trained: Record) -> Program:
         """The trained student, read back from its weights file."""
-        module = build_student(self.family, candidate, self.data.contract, self.seed)
-        tensors, _ = read_tensors(self.store.folder / trained["weights"])
-        module.load_state_dict(tensors)
-        return make_program(module, candidate, self.data.contract)
+        return make_program(self.training.module(candidate, trained), candidate, self.data.contract)
 
     # Artifacts -----------------------------------------------------------------------------------------------------
 

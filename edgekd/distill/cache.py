@@ -6,9 +6,10 @@ hash of all that the answers depend on (teacher, data, augmentation, seed, preci
 another name and renamed when whole, so that an interrupted fill goes on where it was.
 
     <root>/<key>/key.json · view-000.logits.npy (N, C) float32 · view-000.embedding.npy (N, D) float16 · validation.…
-                 · view-000.<tap>.<form>.npy (N, C, H, W) float16, listed in view-000.features-<request>.json
+                 · view-000.witness · view-000.<tap>.<form>.npy (N, C, H, W) float16, listed in view-000.features-<request>.json
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -29,6 +30,9 @@ from edgekd.types import digest
 
 CHUNK = 256
 """Samples a teacher call: the fastest batch of those tried with a 0.7 M-parameter network on two cores."""
+
+WITNESSES = 64
+"""Pictures of each view by which equal views are told: any difference in augmentation or seed shows in the first few."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -55,13 +59,31 @@ class TeacherCache:
     def features(self, view: int, request: FeatureRequest) -> dict[str, NDArray[np.float16]]:
         """Feature maps by key, each (N, C, H, W) float16, memory-mapped. They must have been filled by the same request."""
         stem = f"view-{view:03}"
-        keys = json.loads((self.folder / _listing(stem, request)).read_text())
-        return {key: self._load(_feature_file(stem, key, request)) for key in keys}
+        return {key: self._load(_feature_file(stem, key, request)) for key in self.feature_keys(request)}
+
+    def feature_keys(self, request: FeatureRequest) -> tuple[str, ...]:
+        """Keys of the feature maps that a request brought."""
+        return tuple(json.loads(self._text(_listing("view-000", request))))
+
+    def witness(self, view: int) -> str:
+        """What `witness_of` gave for the pictures that the teacher answered for."""
+        return self._text(f"view-{view:03}.witness")
 
     def validation_logits(self) -> NDArray[np.float32]:
         """(N, C) float32 on the validation split, as it is."""
         logits: NDArray[np.float32] = self._load("validation.logits.npy")
         return logits
+
+    def test_logits(self) -> NDArray[np.float32]:
+        """(N, C) float32 on the test split, as it is: for the final figures only."""
+        logits: NDArray[np.float32] = self._load("test.logits.npy")
+        return logits
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.folder / name).read_text()
+        except (OSError, ValueError) as error:
+            raise InputError(f"teacher cache {self.folder / name}: {error}; delete the folder and run again") from error
 
     def _load(self, name: str) -> Any:
         try:
@@ -70,14 +92,16 @@ class TeacherCache:
             raise InputError(f"teacher cache {self.folder / name}: {error}; delete the folder and run again") from error
 
     def fill(self, teacher: Teacher, views: int, progress: Progress, request: FeatureRequest | None = None) -> int:
-        """Compute what is missing of `views` views and of the validation split. Returns teacher calls, in samples.
+        """Compute what is missing of `views` views, and of the other splits as they are. Returns teacher calls, in samples.
 
         `request` says which feature maps of the views are wanted beside; the teacher must have been loaded with it.
         """
         calls = 0
         for view in range(views):
             calls += self._fill_one(f"view-{view:03}", self.data.train, teacher, view, progress, request)
-        return calls + self._fill_one("validation", self.data.validation, teacher, None, progress, None)
+        for name, split in (("validation", self.data.validation), ("test", self.data.test)):
+            calls += self._fill_one(name, split, teacher, None, progress, None)
+        return calls
 
     def _fill_one(
         self,
@@ -102,6 +126,8 @@ class TeacherCache:
                 for name, file in files.items():
                     file.add(answers.by_name()[name])
                 progress(f"teacher, {stem.replace('-', ' ')}", min(start + CHUNK, len(split)), len(split))
+            if view is not None:
+                _write_text(self.folder / f"{stem}.witness", witness_of(split, view, self.seed, self.augment))
             # The logits last: their presence is what says that the view is whole.
             for name in sorted(files, key=lambda name: name == "logits"):
                 files[name].keep()
@@ -167,13 +193,19 @@ def open_cache(root: Path, teacher: Teacher, data: Data, augment: Augment, seed:
         "normalisation": [data.contract.mean, data.contract.std, data.contract.value_max],
         "augment": asdict(augment),
         "seed": seed,
-        "format": 1,
+        "format": 2,
     }
     folder = root / digest(key)[:24]
     with storage_errors(f"the teacher cache in {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "key.json").write_text(json.dumps(key, indent=1, default=str))
     return TeacherCache(folder=folder, data=data, augment=augment, seed=seed)
+
+
+def witness_of(split: Split, view: int, seed: int, augment: Augment) -> str:
+    """SHA-256 of the first pictures of a view: a student that is shown others has not its teacher's answers to them."""
+    pictures = render(split.inputs[:WITNESSES], split.ids[:WITNESSES], view, seed, augment)
+    return hashlib.sha256(np.ascontiguousarray(pictures).tobytes()).hexdigest()
 
 
 def _feature_file(stem: str, key: str, request: FeatureRequest) -> str:

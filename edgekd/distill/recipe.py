@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from edgekd.errors import InputError
 
@@ -19,6 +19,22 @@ class WeightedLoss:
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:
             raise InputError(f"[distill] weight of loss '{self.name}' is {self.weight}, expected 0 or a number above")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tap:
+    """A layer of the teacher and the student's layer that learns from it, by their paths in `named_modules`."""
+
+    teacher: str
+    student: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """How finalists are trained: the scheme's name, and the numbers that it takes."""
+
+    name: str = "direct"
+    numbers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +57,15 @@ class Recipe:
     threads: int | None = None
     max_minutes: float | None = None
     """Of one student's training; what it has by then is kept."""
+    normalize: bool = False
+    """Weights are in units of the cross-entropy's gradient; else they multiply the losses as they are."""
+    taps: tuple[Tap, ...] = ()
+    """Layers whose feature maps are compared; none pairs the last layers at each resolution."""
+    feature_losses: Literal["pilot", "always"] = "pilot"
+    """Whether losses on feature maps between unlike architectures must first win a short training on the validation split."""
+    combine: str = "mean_probabilities"
+    """How several teachers become one target."""
+    scheme: Scheme = Scheme()
 
     def __post_init__(self) -> None:
         whole = {"epochs": self.epochs, "batch_size": self.batch_size, "views": self.views, "threads": self.threads or 1}

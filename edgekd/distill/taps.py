@@ -32,8 +32,9 @@ class Tapped(nn.Module):
     def __init__(self, network: nn.Module, classes: int, taps: Mapping[str, str] | None = None, energy: bool = False) -> None:
         super().__init__()
         self.network, self.taps, self.energy = network, dict(taps or {}), energy
-        linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-        self.classifier = linear[-1] if linear and linear[-1].out_features == classes else None
+        linear = [(path, module) for path, module in network.named_modules() if isinstance(module, nn.Linear)]
+        # By its path: as an attribute it would be a second owner of the same weights.
+        self.classifier = linear[-1][0] if linear and linear[-1][1].out_features == classes else None
         for path in self.taps.values():
             layer_at(network, path)
 
@@ -53,7 +54,8 @@ class Tapped(nn.Module):
         left: dict[str, Tensor] = {}
         with ExitStack() as hooks:
             if self.classifier is not None:
-                hooks.callback(self.classifier.register_forward_pre_hook(lambda module, given: entered.append(given[0])).remove)
+                classifier = layer_at(self.network, self.classifier)
+                hooks.callback(classifier.register_forward_pre_hook(lambda module, given: entered.append(given[0])).remove)
             for key, path in self.taps.items():
                 hooks.callback(layer_at(self.network, path).register_forward_hook(_keep(left, key)).remove)
             logits = self.network(inputs)
@@ -79,10 +81,11 @@ def _keep(left: dict[str, Tensor], key: str) -> Any:
 
 def layer_at(network: nn.Module, path: str) -> nn.Module:
     """The layer of that path. Raises InputError where there is none."""
-    layers = dict(network.named_modules())
-    if path not in layers:
-        raise InputError(f"the network has no layer '{path}'" + did_you_mean(path, [name for name in layers if name]))
-    return layers[path]
+    try:
+        return network.get_submodule(path)
+    except AttributeError as error:
+        names = [name for name, _ in network.named_modules() if name]
+        raise InputError(f"the network has no layer '{path}'" + did_you_mean(path, names)) from error
 
 
 def spatial_taps(network: nn.Module, shape: tuple[int, ...]) -> dict[str, str]:

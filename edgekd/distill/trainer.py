@@ -1,13 +1,12 @@
-"""Train one student against the teacher's cached answers; stopped anywhere, it goes on bit-identically.
+"""Train a learner against its teachers' cached answers; stopped anywhere, it goes on bit-identically.
 
 No teacher runs here: a step sees the picture that the cache's row was computed for, and that row.
 """
 
 import copy
-import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgekd.data import Data
 from edgekd.data.prepare import prepare
 from edgekd.data.views import Augment, permutation, render
-from edgekd.distill import Batch, Outputs
-from edgekd.distill import loss as make_loss
-from edgekd.distill.cache import TeacherCache
+from edgekd.distill import Batch, Outputs, detectors
+from edgekd.distill.answers import Answers
+from edgekd.distill.cache import witness_of
 from edgekd.distill.checkpoint import load_checkpoint, save_checkpoint
+from edgekd.distill.learners import Learner
+from edgekd.distill.objective import TASK, gradient_scales
 from edgekd.distill.recipe import Recipe, average_decay, rate
-from edgekd.errors import StageError
+from edgekd.distill.rounding import stripped
 from edgekd.types import Contract
 
 CHECKPOINT_SECONDS = 20.0
-COLLAPSED = 0.05
-"""A student that ends below this share of the way from chance to perfection has learnt nothing, of two classes or of many."""
 
 Curve = list[dict[str, Any]]
 
@@ -64,59 +62,68 @@ class _State:
     agreement_sum: float
     seconds: float
     curve: Curve
+    scales: dict[str, float]
+    ratios: dict[str, float]
 
 
 class Trainer:
-    """Trains `student` on `data` by `recipe`.
+    """Trains `learner` on `data` by `recipe`.
 
     Args:
+        learner: an `nn.Module` of edgekd/distill/learners.
         contract: the student's own: it may take smaller images than the data has.
-        cache: the teacher's answers; None trains without a teacher.
+        answers: the teachers'; None trains without a teacher.
         checkpoint: where the state is kept while training, and taken up from.
-        seed: of the order of samples, and of the views where there is no cache.
+        seed: of the order of samples.
+        view_seed: of the views where there is no cache that says it.
         on_epoch: told (epoch, validation accuracy) after each; returning True ends the training there.
         on_step: told of every step.
     """
 
     def __init__(
         self,
-        student: nn.Module,
+        learner: Learner,
         data: Data,
         contract: Contract,
         recipe: Recipe,
-        cache: TeacherCache | None,
+        answers: Answers | None,
         augment: Augment,
         checkpoint: Path,
         seed: int = 0,
+        view_seed: int = 0,
         on_epoch: Callable[[int, float], bool] = lambda epoch, accuracy: False,
         on_step: Callable[[Step], None] = lambda step: None,
     ) -> None:
         torch.set_num_threads(recipe.threads or os.cpu_count() or 1)
         torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.data, self.contract, self.recipe, self.cache, self.augment = data, contract, recipe, cache, augment
+        self.data, self.contract, self.recipe, self.answers, self.augment = data, contract, recipe, answers, augment
         self.checkpoint, self.seed, self.on_epoch, self.on_step = checkpoint, seed, on_epoch, on_step
-        self.student: nn.Module = student.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.student)
-        self.pairs = _float_pairs(self.average, self.student)
-        self.losses = [(item.weight, make_loss(item.name, **item.numbers)) for item in recipe.losses] if cache else []
-        self.optimizer = _optimizer(self.student, recipe)
+        self.view_seed = answers.caches[0].seed if answers else view_seed
         self.steps_per_epoch = recipe.steps_per_epoch(len(data.train))
         self.steps = recipe.epochs * self.steps_per_epoch
-        self.state = _State(step=0, loss_sum=0.0, agreement_sum=0.0, seconds=0.0, curve=[])
+        self.state = _State(step=0, loss_sum=0.0, agreement_sum=0.0, seconds=0.0, curve=[], scales={}, ratios={})
+        module: Any = learner
+        self.learner: Any = module.to(self.device).to(memory_format=torch.channels_last)
+        self._make_adapters()
+        self.average = copy.deepcopy(self.learner)
+        self.pairs = _float_pairs(self.average, self.learner)
+        self.optimizer = _optimizer(self.learner, recipe)
+        self.parameters = [p for p in self.learner.parameters() if p.requires_grad]
 
     def run(self) -> Trained:
         """Train to the end, or as far as `max_minutes` or `on_epoch` let it. Raises StageError("distil") on NaN or collapse."""
         if self.checkpoint.exists():
-            self.state = _State(**load_checkpoint(self.checkpoint, self.student, self.average, self.optimizer))
+            self.state = _State(**load_checkpoint(self.checkpoint, self.learner, self.average, self.optimizer))
+            self.learner.objective.scales = self.state.scales
             if any(self.on_epoch(int(point["epoch"]), point["accuracy"]) for point in self.state.curve):
                 return self._finish("pruned")
         last_saved = started = time.monotonic()
         seconds_before = self.state.seconds
         while self.state.step < self.steps:
             epoch = self.state.step // self.steps_per_epoch
-            for batch, teacher in self._batches(epoch, self.state.step % self.steps_per_epoch):
-                self._step(batch, teacher)
+            for batch, teachers in self._batches(epoch, self.state.step % self.steps_per_epoch):
+                self._step(batch, teachers)
                 self.state.seconds = seconds_before + time.monotonic() - started
                 # Not between an epoch's last step and its point on the curve: that point would be lost.
                 if self.state.step % self.steps_per_epoch and time.monotonic() - last_saved > CHECKPOINT_SECONDS:
@@ -133,65 +140,71 @@ class Trainer:
 
     def estimate_seconds(self, tried: int = 4) -> float:
         """How long the rest will take, from a few steps of a copy that is thrown away; validation is left out."""
-        steps = self.steps_per_epoch
-        student, sample = copy.deepcopy(self.student).train(), next(iter(self._batches(0, 0)))[0]
+        learner, (batch, teachers) = copy.deepcopy(self.learner).train(), next(self._batches(0, 0))
         for step in range(tried + 1):
             if step == 1:
                 # The first step pays for allocations.
                 started = time.perf_counter()
-            F.cross_entropy(student(sample.inputs), sample.labels).backward()
-        return (time.perf_counter() - started) / tried * self.recipe.epochs * steps
+            _total(learner.learn(batch, teachers).parts).backward()
+        return (time.perf_counter() - started) / tried * self.recipe.epochs * self.steps_per_epoch
+
+    @torch.no_grad()
+    def _make_adapters(self) -> None:
+        """Losses with weights of their own make them when they first see shapes: before the optimizer and the average."""
+        batch, teachers = next(self._batches(0, 0))
+        self.learner.eval()
+        self.learner.learn(batch, teachers)
 
     def _finish(self, stopped: str) -> Trained:
-        module = self.average if self.recipe.average_decay else self.student
-        return Trained(module=module.to("cpu").eval(), curve=self.state.curve, stopped=stopped)
+        """The student alone: what helped it to learn stays behind, and it must answer as it did with it."""
+        learner = (self.average if self.recipe.average_decay else self.learner).eval()
+        batch, teachers = next(self._batches(0, 0))
+        with torch.no_grad():
+            trained = learner.learn(batch, teachers).logits.cpu().numpy()
+        student = stripped(learner.student()).to("cpu").eval()
+        detectors.adapter_in_student(predict(student, batch.inputs.cpu().numpy()), trained)
+        return Trained(module=student, curve=self.state.curve, stopped=stopped)
 
-    def _batches(self, epoch: int, skip: int) -> Iterator[tuple[Batch, Outputs | None]]:
+    def _batches(self, epoch: int, skip: int) -> Iterator[tuple[Batch, list[Outputs]]]:
         """Batches of an epoch from the `skip`-th on, each with the cached answers for its very pictures."""
         train, view = self.data.train, epoch % self.recipe.views
         order = permutation(len(train), epoch, self.seed)
-        logits = self.cache.logits(view) if self.cache else None
-        embedding = self.cache.embedding(view) if self.cache else None
+        answers_of = None
+        if self.answers:
+            answers_of = self.answers.view(view)
+            ours = witness_of(train, view, self.view_seed, self.augment)
+            for cache in self.answers.caches:
+                detectors.unequal_views(ours, cache.witness(view))
         for index in range(skip, self.steps_per_epoch):
             rows = order[index * self.recipe.batch_size : (index + 1) * self.recipe.batch_size]
-            raw = render(train.inputs[rows], train.ids[rows], view, self._view_seed, self.augment)
+            raw = render(train.inputs[rows], train.ids[rows], view, self.view_seed, self.augment)
             batch = Batch(inputs=self._tensor(prepare(raw, self.contract)), labels=self._tensor(train.labels[rows]), epoch=epoch)
-            if logits is None:
-                yield batch, None
-                continue
-            answers = None if embedding is None else self._tensor(embedding[rows].astype(np.float32))
-            yield batch, Outputs(logits=self._tensor(logits[rows]), embedding=answers)
-
-    @property
-    def _view_seed(self) -> int:
-        return self.cache.seed if self.cache else self.seed
+            yield batch, answers_of(rows, self._tensor) if answers_of else []
 
     def _tensor(self, values: Any) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
         return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
-    def _step(self, batch: Batch, teacher: Outputs | None) -> None:
+    def _step(self, batch: Batch, teachers: Sequence[Outputs]) -> None:
         state = self.state
-        self.student.train()
-        logits = self.student(batch.inputs)
-        loss = self.recipe.task_weight * F.cross_entropy(logits, batch.labels)
-        agreement = 0.0
-        if teacher is not None:
-            student = Outputs(logits=logits)
-            loss = loss + sum(weight * criterion(student, teacher, batch) for weight, criterion in self.losses)
-            agreement = (logits.detach().argmax(1) == teacher.logits.argmax(1)).float().mean().item()
-        value = loss.item()
-        if not math.isfinite(value):
-            raise StageError("distil", f"the loss became {value} at step {state.step + 1}", "lower [distill] learning_rate")
+        self.learner.train()
         for group in self.optimizer.param_groups:
             group["lr"] = rate(state.step, self.steps, self.recipe.learning_rate)
         self.optimizer.zero_grad()
-        loss.backward()
+        told = self.learner.learn(batch, teachers)
+        value = _total(told.parts).item()
+        detectors.not_a_number(value, state.step + 1)
+        if state.step % self.steps_per_epoch == 0 and len(told.parts) > 1 and TASK in told.parts:
+            self._backward_apart(told.parts, batch.epoch)
+        else:
+            _total(told.parts).backward()
         self.optimizer.step()
         self._follow(average_decay(state.step, self.steps, self.recipe.average_decay))
         state.step += 1
         state.loss_sum += value
-        state.agreement_sum += agreement
+        if teachers:
+            answered = teachers[0].logits.argmax(1)
+            state.agreement_sum += (told.logits.detach().argmax(1) == answered).float().mean().item()
         done = (state.step - 1) % self.steps_per_epoch + 1
         self.on_step(
             Step(
@@ -202,6 +215,28 @@ class Trainer:
                 agreement=state.agreement_sum / done,
             )
         )
+
+    def _backward_apart(self, parts: Mapping[str, Tensor], epoch: int) -> None:
+        """The step's gradient, term by term: how long each is says what the weights really are.
+
+        Once an epoch, in place of that step's single backward pass. Under `normalize` the scales are set here, for the
+        epoch; this very step still takes those of the epoch before.
+        """
+        norms: dict[str, float] = {}
+        for name, value in parts.items():
+            found = torch.autograd.grad(value, self.parameters, retain_graph=True, allow_unused=True)
+            norms[name] = float(torch.stack([g.norm() for g in found if g is not None]).norm())
+            for parameter, gradient in zip(self.parameters, found, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        objective = self.learner.objective
+        self.state.ratios = {name: norm / max(norms[TASK], 1e-12) for name, norm in norms.items() if name != TASK}
+        if epoch > 0:
+            detectors.dead_kd_term(self.state.ratios)
+        if self.recipe.normalize:
+            weights = {name: weight * objective.scales.get(name, 1.0) for name, weight in objective.weights.items()}
+            scales = gradient_scales({name: norm for name, norm in norms.items() if name in weights}, weights)
+            self.state.scales = objective.scales = scales
 
     @torch.no_grad()
     def _follow(self, decay: float) -> None:
@@ -220,25 +255,25 @@ class Trainer:
                 "accuracy": accuracy,
                 "agreement": agreement,
                 "seconds": state.seconds,
+                "gradient_ratios": state.ratios,
             }
         )
         state.loss_sum = state.agreement_sum = 0.0
-        chance = 1 / len(self.contract.classes)
-        if epoch == self.recipe.epochs and accuracy < chance + COLLAPSED * (1 - chance):
-            raise StageError("distil", f"the student collapsed: accuracy {accuracy:.3f} is chance", "lower the learning rate")
+        if epoch == self.recipe.epochs:
+            detectors.collapse(accuracy, len(self.contract.classes))
         return accuracy
 
     def _validate(self) -> tuple[float, float | None]:
         """(accuracy, agreement with the teacher) of the weights that would ship, on the validation split."""
-        module = self.average if self.recipe.average_decay else self.student
-        answers = predict(module, prepare(self.data.validation.inputs, self.contract), self.device).argmax(1)
+        learner = self.average if self.recipe.average_decay else self.learner
+        answers = predict(learner.student(), prepare(self.data.validation.inputs, self.contract), self.device).argmax(1)
         accuracy = float((answers == self.data.validation.labels).mean())
-        if self.cache is None:
+        if self.answers is None:
             return accuracy, None
-        return accuracy, float((answers == self.cache.validation_logits().argmax(1)).mean())
+        return accuracy, float((answers == self.answers.validation().argmax(1)).mean())
 
     def _save(self) -> None:
-        save_checkpoint(self.checkpoint, self.student, self.average, self.optimizer, vars(self.state))
+        save_checkpoint(self.checkpoint, self.learner, self.average, self.optimizer, vars(self.state))
 
 
 @torch.no_grad()
@@ -247,6 +282,10 @@ def predict(module: nn.Module, inputs: Any, device: torch.device | None = None, 
     module.eval()
     chunks = [torch.from_numpy(inputs[i : i + batch]).to(device or "cpu") for i in range(0, len(inputs), batch)]
     return torch.cat([module(chunk).cpu() for chunk in chunks]).numpy()
+
+
+def _total(parts: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack(list(parts.values())).sum()
 
 
 def _optimizer(student: nn.Module, recipe: Recipe) -> torch.optim.SGD:

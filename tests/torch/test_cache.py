@@ -61,7 +61,7 @@ def test_the_teacher_is_asked_once(tmp_path: Path) -> None:
     """Filling again asks nothing; more views ask for those only."""
     teacher = QuarterTeacher()
     cache = open_cache(tmp_path, teacher, DATA, AUGMENT, 0)
-    assert cache.fill(teacher, 2, silent) == teacher.asked == 2 * len(DATA.train) + len(DATA.validation)
+    assert cache.fill(teacher, 2, silent) == teacher.asked == 2 * len(DATA.train) + len(DATA.validation) + len(DATA.test)
     assert cache.fill(teacher, 2, silent) == 0
     assert cache.fill(teacher, 3, silent) == len(DATA.train)
 

@@ -142,8 +142,14 @@ def test_a_finished_run_repeats_nothing(copied: Path, tmp_path: Path, monkeypatc
     def never(*arguments: object) -> object:
         raise AssertionError("worked again")
 
-    for name in ("_train", "_build", "_check", "_screen", "_profile"):
-        monkeypatch.setattr(f"edgekd.stages.Run.{name}", never)
+    for name in (
+        "stages.Run._build",
+        "stages.Run._check",
+        "stages.Run._screen",
+        "stages.Run._profile",
+        "distill.training.Training._train",
+    ):
+        monkeypatch.setattr(f"edgekd.{name}", never)
     first = read(copied)
     assert stable(distill(project(tmp_path), copied)) == stable(first)
     assert read(copied).keys() == first.keys()
@@ -161,10 +167,10 @@ def test_a_run_that_is_cut_goes_on(whole: Path, tmp_path: Path, monkeypatch: pyt
     def cut(*arguments: object) -> object:
         raise KeyboardInterrupt
 
-    for name in ("_screen", "_train", "_build", "_check"):
+    for name in ("stages.Run._screen", "distill.training.Training._train", "stages.Run._build", "stages.Run._check"):
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):  # noqa: PT012
-            patched.setattr(f"edgekd.stages.Run.{name}", cut)
-            distill(project(tmp_path), run, replay=None if name == "_screen" else whole)
+            patched.setattr(f"edgekd.{name}", cut)
+            distill(project(tmp_path), run, replay=None if "_screen" in name else whole)
     assert stable(distill(project(tmp_path), run, replay=whole)) == stable(read(whole))
 
 

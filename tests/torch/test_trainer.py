@@ -11,8 +11,12 @@ from synthetic_data import CONTRACT, QuarterTeacher, equal_states, small_net, sy
 
 from edgekd.data.views import Augment
 from edgekd.distill import trainer as module
+from edgekd.distill.answers import Answers
 from edgekd.distill.cache import TeacherCache, open_cache
+from edgekd.distill.learners.solo import Solo
+from edgekd.distill.objective import Objective
 from edgekd.distill.recipe import Recipe, WeightedLoss, average_decay, rate
+from edgekd.distill.taps import Tapped
 from edgekd.distill.trainer import Step, Trainer
 from edgekd.errors import InputError, StageError
 
@@ -30,8 +34,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> TeacherCache:
     return found
 
 
-def make(folder: Path, cache: TeacherCache | None, recipe: Recipe = RECIPE, **told: Any) -> Trainer:
-    return Trainer(small_net(), DATA, CONTRACT, recipe, cache, AUGMENT, folder / "checkpoint.safetensors", 0, **told)
+def make(folder: Path, cache: TeacherCache | None, recipe: Recipe = RECIPE, student: Any = None, **told: Any) -> Trainer:
+    answers = None if cache is None else Answers(caches=(cache,))
+    learner = Solo(Tapped(student or small_net(), len(CONTRACT.classes)), Objective(recipe, taught=cache is not None))
+    return Trainer(learner, DATA, CONTRACT, recipe, answers, AUGMENT, folder / "checkpoint.safetensors", 0, **told)
 
 
 class Cut(Exception):
@@ -127,9 +133,8 @@ def test_a_student_at_chance_has_collapsed(tmp_path: Path) -> None:
     for parameter in student.parameters():
         parameter.requires_grad_(False)
     student[-1].bias.requires_grad_(True)
-    trainer = Trainer(student, DATA, CONTRACT, RECIPE, None, AUGMENT, tmp_path / "c.safetensors")
-    with pytest.raises(StageError, match="collapsed"):
-        trainer.run()
+    with pytest.raises(StageError, match="collapse"):
+        make(tmp_path, None, student=student).run()
 
 
 def test_a_damaged_checkpoint_is_an_input_error(cache: TeacherCache, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def attention(p: float = 2.0) -> Loss:
         differences = [_difference(student.features[key], teacher.features[key], p) for key in student.features]
         return torch.stack(differences).sum()
 
-    return Loss("attention", formula, needs={"features"})
+    return Loss("attention", formula, needs={"features"}, energy=p == 2)
 
 
 def _difference(ours: Tensor, theirs: Tensor, p: float) -> Tensor:

@@ -1,8 +1,8 @@
 """The shape that all losses have: what they need of both networks, and how they refuse what lacks it."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -29,6 +29,7 @@ class Loss(nn.Module):
         needs: which of `logits`, `embedding`, `features` it reads, of the student and of the teacher.
         ignores: `{"teacher"}` where it reads the student alone; whatever stands for the teacher is then not looked at.
         smallest_batch: samples that it compares at least.
+        energy: whether sqrt(mean_c F²) (B, 1, H, W) says all that it reads of a teacher's feature map F: then that is cached.
         weights: its own parameters, made at its first call (`weights.py`). Call such a loss once before its
             `parameters()` go to an optimizer, or before `load_state_dict`.
     """
@@ -40,10 +41,11 @@ class Loss(nn.Module):
         needs: Iterable[str],
         ignores: Iterable[str] = (),
         smallest_batch: int = 1,
+        energy: bool = False,
         weights: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.name, self.formula, self.weights = name, formula, weights
+        self.name, self.formula, self.weights, self.energy = name, formula, weights, energy
         self.needs, self.ignores, self.smallest_batch = frozenset(needs), frozenset(ignores), smallest_batch
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
@@ -52,14 +54,16 @@ class Loss(nn.Module):
         Raises:
             InputError: where an output that it needs is missing, does not pair with the other network's, or has another form.
         """
-        student = self._ready(student, "student", student.logits.dtype)
+        student = self._needed(student, "student")
+        dtype = functools.reduce(torch.promote_types, (t.dtype for t in _tensors(student)), torch.float32)
+        student = _map(student, lambda tensor: tensor.to(dtype))
         if "teacher" not in self.ignores:
-            teacher = self._ready(teacher, "teacher", student.logits.dtype)
+            teacher = _map(self._needed(teacher, "teacher"), lambda tensor: tensor.detach().to(dtype))
             self._check_pairs(student, teacher)
-        samples = len(student.logits)
-        if samples < self.smallest_batch:
-            raise InputError(f"loss '{self.name}' compares {self.smallest_batch} samples or more, the batch has {samples}")
-        with torch.autocast(student.logits.device.type, enabled=False):
+        first = _tensors(student)[0]
+        if len(first) < self.smallest_batch:
+            raise InputError(f"loss '{self.name}' compares {self.smallest_batch} samples or more, the batch has {len(first)}")
+        with torch.autocast(first.device.type, enabled=False):
             if self.weights is None:
                 return self.formula(student, teacher, batch)
             # Handed over, not enclosed: a deep copy of the loss must compute with its own.
@@ -68,31 +72,23 @@ class Loss(nn.Module):
     def extra_repr(self) -> str:
         return f"{self.name}, needs {', '.join(sorted(self.needs))}"
 
-    def _ready(self, outputs: Outputs, who: str, dtype: torch.dtype) -> Outputs:
-        """What is needed of `outputs`, in `dtype` or float32 if that is wider; detached where it is the teacher's."""
-        dtype = torch.promote_types(dtype, torch.float32)
-
-        def convert(tensor: Tensor) -> Tensor:
-            return (tensor.detach() if who == "teacher" else tensor).to(dtype)
-
-        ready = replace(outputs, logits=convert(outputs.logits))
+    def _needed(self, outputs: Outputs, who: str) -> Outputs:
+        """What is needed of `outputs` and nothing else; each of the form that it must have."""
+        found = Outputs(
+            logits=outputs.logits if "logits" in self.needs else None,
+            embedding=outputs.embedding if "embedding" in self.needs else None,
+            features=outputs.features if "features" in self.needs else {},
+        )
+        for need in sorted(self.needs):
+            if getattr(found, need) is None or (need == "features" and not found.features):
+                raise InputError(f"loss '{self.name}' needs {NAMES[need]}; the {who} shows none")
         if "logits" in self.needs:
-            self._check_form(ready.logits, f"{who}'s logits", "(B, classes), 2 classes or more", 2)
+            self._check_form(found.logits, f"{who}'s logits", "(B, classes), 2 classes or more", 2)
         if "embedding" in self.needs:
-            if outputs.embedding is None:
-                raise self._lacks("embedding", who)
-            ready = replace(ready, embedding=convert(outputs.embedding))
-            self._check_form(ready.embedding, f"{who}'s embedding", "(B, D)", 2)
-        if "features" in self.needs:
-            if not outputs.features:
-                raise self._lacks("features", who)
-            ready = replace(ready, features={key: convert(maps) for key, maps in outputs.features.items()})
-            for key, maps in ready.features.items():
-                self._check_form(maps, f"{who}'s '{key}'", "(B, C, H, W)", 4)
-        return ready
-
-    def _lacks(self, what: str, who: str) -> InputError:
-        return InputError(f"loss '{self.name}' needs {NAMES[what]}; the {who} shows none")
+            self._check_form(found.embedding, f"{who}'s embedding", "(B, D)", 2)
+        for key, maps in found.features.items():
+            self._check_form(maps, f"{who}'s '{key}'", "(B, C, H, W)", 4)
+        return found
 
     def _check_form(self, tensor: Tensor, what: str, form: str, dimensions: int) -> None:
         small = "classes" in form and tensor.shape[-1:] == (1,)
@@ -103,15 +99,22 @@ class Loss(nn.Module):
         if "logits" in self.needs and student.logits.shape != teacher.logits.shape:
             shapes = f"{tuple(student.logits.shape)}, the teacher's {tuple(teacher.logits.shape)}"
             raise InputError(f"loss '{self.name}' needs logits of one shape; the student's are {shapes}")
-        if "features" in self.needs and student.features.keys() != teacher.features.keys():
+        if student.features.keys() != teacher.features.keys():
             ours, theirs = ", ".join(student.features), ", ".join(teacher.features)
             raise InputError(f"loss '{self.name}' pairs feature maps by key; the student has {ours}, the teacher {theirs}")
-        pairs = [(student.features[key], teacher.features[key]) for key in student.features if "features" in self.needs]
-        if "embedding" in self.needs:
-            pairs.append((student.embedding, teacher.embedding))
-        for ours, theirs in pairs:
-            if len(ours) != len(theirs):
-                raise InputError(f"loss '{self.name}' compares the same samples; student {len(ours)}, teacher {len(theirs)}")
+        sizes = {len(tensor) for outputs in (student, teacher) for tensor in _tensors(outputs)}
+        if len(sizes) > 1:
+            raise InputError(f"loss '{self.name}' compares the same samples; there are {' and '.join(map(str, sorted(sizes)))}")
+
+
+def _tensors(outputs: Outputs) -> list[Tensor]:
+    found = [outputs.logits, outputs.embedding, *outputs.features.values()]
+    return [tensor for tensor in found if tensor is not None]
+
+
+def _map(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
+    logits, embedding = (None if tensor is None else change(tensor) for tensor in (outputs.logits, outputs.embedding))
+    return Outputs(logits=logits, embedding=embedding, features={k: change(v) for k, v in outputs.features.items()})
 
 
 def above_zero(**numbers: float) -> None:

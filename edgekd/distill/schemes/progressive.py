@@ -1,0 +1,78 @@
+"""Progressive growth: the student begins shallow and gets its further blocks while it learns, each first as the identity.
+
+Source: Chen, Goodfellow, Shlens 2016, arXiv:1511.05641 (Net2DeeperNet, section 3.2): the grown network computes what the
+smaller one did, so nothing learnt is lost. Here a new block's last normalisation begins at zero, which leaves its shortcut.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from edgekd.distill.schemes import Planner
+from edgekd.distill.stage import Plan, Stage
+from edgekd.errors import InputError
+from edgekd.types import Candidate
+
+LAST_SHARE = 0.5
+"""Of the epochs, for the full depth; the depths before share the rest."""
+
+
+def progressive() -> Planner:
+    """Depth 1 → … → the student's own depth; all stages together train for the recipe's epochs."""
+
+    def plan(given: Plan) -> tuple[Stage, ...]:
+        values = given.candidate.values
+        depth = int(values.get("depth", 0))
+        if depth < 2 or not values.get("skip"):
+            found = f"depth {values.get('depth')}, skip {values.get('skip')}"
+            raise InputError(f"scheme 'progressive' needs a student with an axis depth above 1, and skip = true, not {found}")
+        epochs = split_epochs(given.recipe.epochs, depth)
+        stages: list[Stage] = []
+        for index, count in enumerate(epochs):
+            candidate = Candidate.of(given.candidate.family, {**values, "depth": index + 1})
+            stages.append(
+                given.stage(
+                    name="student" if index + 1 == depth else f"depth-{index + 1}",
+                    candidate=candidate,
+                    recipe=replace(given.recipe, epochs=count),
+                    starts_from=stages[-1].name if stages else None,
+                )
+            )
+        return tuple(stages)
+
+    return plan
+
+
+def split_epochs(epochs: int, depth: int) -> list[int]:
+    """How long each depth trains. Raises InputError where there is not one epoch for each."""
+    if epochs < depth:
+        raise InputError(f"scheme 'progressive' needs an epoch for each of {depth} depths, [distill] epochs is {epochs}")
+    before = max(depth - 1, round((1 - LAST_SHARE) * epochs))
+    shares = [before // (depth - 1) + (index < before % (depth - 1)) for index in range(depth - 1)]
+    return [*shares, epochs - before]
+
+
+def grow(small: Mapping[str, Tensor], small_depth: int, network: nn.Sequential, depth: int) -> None:
+    """Put a shallower student's weights into `network`; blocks that it has not become the identity.
+
+    Both are stem, `depth` blocks a stage, pooling, flattening and classifier, as the built-in families build them.
+
+    Raises InputError where the weights do not fit that layout.
+    """
+    blocks = len(network) - 4  # stem, pooling, flattening, classifier
+    stages = blocks // depth
+    moves = {0: 0, 3 + stages * small_depth: len(network) - 1}
+    for stage in range(stages):
+        for block in range(small_depth):
+            moves[1 + stage * small_depth + block] = 1 + stage * depth + block
+    own = network.state_dict()
+    for name, tensor in small.items():
+        index, _, rest = name.partition(".")
+        target = f"{moves.get(int(index), -1)}.{rest}" if index.isdigit() else name
+        if target not in own or own[target].shape != tensor.shape:
+            raise InputError("scheme 'progressive' does not know how this family's students grow: use resnet or mbconv")
+        own[target].copy_(tensor)
+    for place in set(range(1, 1 + blocks)) - set(moves.values()):
+        norms = [module for module in network[place].modules() if isinstance(module, nn.BatchNorm2d)]
+        nn.init.zeros_(norms[-1].weight)

@@ -1,0 +1,255 @@
+"""Train the stages of a scheme, each once: a stage that is recorded is not trained again, one that was cut off goes on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from edgekd.console import Console
+from edgekd.data import Data
+from edgekd.data.prepare import prepare, resize
+from edgekd.data.views import Augment
+from edgekd.distill.answers import Answers
+from edgekd.distill.cache import TeacherCache, open_cache
+from edgekd.distill.checkpoint import read_tensors, write_tensors
+from edgekd.distill.learners import Learner
+from edgekd.distill.learners.collaborative import Collaborative
+from edgekd.distill.learners.mutual import Mutual
+from edgekd.distill.learners.solo import Solo
+from edgekd.distill.objective import Objective
+from edgekd.distill.rounding import with_rounded_weights
+from edgekd.distill.schemes.progressive import grow
+from edgekd.distill.stage import TEACHER, Stage, stage_keys
+from edgekd.distill.taps import Tapped, spatial_taps
+from edgekd.distill.trainer import Step, Trainer
+from edgekd.errors import InputError, StageError, storage_errors
+from edgekd.store import Store
+from edgekd.students import Family, image_size, resized_shape
+from edgekd.students.program import build_student, weights_hash
+from edgekd.teachers import FeatureRequest, TeacherOutputs
+from edgekd.teachers.accelerate import accelerate
+from edgekd.teachers.loaded import LoadedTeacher
+from edgekd.teachers.torch_module import tapped_teacher, torch_teacher
+from edgekd.types import Candidate, Contract
+
+Record = dict[str, Any]
+OnEpoch = Callable[[int, float], bool]
+SAMPLE = 128
+"""Validation samples on which a student that becomes a teacher is tried."""
+PEER_SEEDS = 104_729
+"""Between the seeds of students that learn together: a prime, so that neighbouring runs share none."""
+
+
+def never(epoch: int, accuracy: float) -> bool:
+    """Stop at no epoch."""
+    return False
+
+
+@dataclass(kw_only=True)
+class Training:
+    """What all trainings of a run share.
+
+    Args:
+        caches: of the project's teachers; empty trains without any.
+        cache_root: where students that teach keep their answers.
+        view_seed: of the views, the same for all trainings of a run: taught and untaught students see the same pictures.
+    """
+
+    data: Data
+    augment: Augment
+    family: Family
+    store: Store
+    console: Console
+    view_seed: int
+    cache_root: Path
+    caches: tuple[TeacherCache, ...] = ()
+
+    def run(self, stages: Sequence[Stage], label: str, on_epoch: OnEpoch = never) -> Record:
+        """The last stage's record: weights file, curve, `failure`. `on_epoch` is told of the last stage's epochs.
+
+        A failed stage ends the scheme there: its record is the scheme's.
+        """
+        keys = stage_keys(stages, [cache.folder.name for cache in self.caches])
+        done: dict[str, Record] = {}
+        for stage in stages:
+            last = stage is stages[-1]
+            key = {"label": label if last else "stage", "stage": keys[stage.name]}
+            train = self._trainer_of(stage, keys[stage.name], label if last else stage.name, done, on_epoch if last else never)
+            record: Record = self.store.once("distil", key, train)
+            done[stage.name] = record
+            if record["failure"] is not None:
+                break
+        return record
+
+    def _trainer_of(self, stage: Stage, key: str, label: str, done: dict[str, Record], on_epoch: OnEpoch) -> Callable[[], Record]:
+        return lambda: self._train(stage, key, label, done, on_epoch)
+
+    def module(self, candidate: Candidate, trained: Record) -> nn.Module:
+        """The trained student, read back from its weights file, in evaluation mode."""
+        module = build_student(self.family, candidate, self.data.contract, 0)
+        module.load_state_dict(read_tensors(self.store.folder / trained["weights"])[0])
+        return module.eval()
+
+    def contract(self, candidate: Candidate) -> Contract:
+        return replace(self.data.contract, image_size=image_size(candidate, self.data.contract.shape))
+
+    def _train(self, stage: Stage, key: str, label: str, done: dict[str, Record], on_epoch: OnEpoch) -> Record:
+        folder = self.store.folder / "candidates" / stage.candidate.id / f"{label}-{key[:8]}"
+        with storage_errors(str(folder)):
+            folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = folder / "checkpoint.safetensors"
+        trainer = None
+        with self.console.bar(f"{stage.candidate.id} {label}", 1) as bar:
+
+            def on_step(step: Step) -> None:
+                note = f"epoch {step.epoch}/{stage.recipe.epochs}  loss {step.loss:.3f}  agreement {step.agreement:.1%}"
+                bar.at(step.step, note, total=step.steps)
+
+            try:
+                trainer = self._trainer(stage, done, checkpoint, on_epoch, on_step)
+                if label == "final":
+                    minutes = trainer.estimate_seconds() / 60
+                    self.console.say(f"{stage.candidate.id}: {stage.recipe.epochs} epochs, about {minutes:.1f} min")
+                trained = trainer.run()
+            except StageError as error:
+                failure = {"stage": error.stage, "cause": error.cause, "hint": error.hint}
+                return {"failure": failure, "curve": trainer.state.curve if trainer else [], "stopped": "", "stage": label}
+        state = trained.module.state_dict()
+        write_tensors(folder / "weights.safetensors", state)
+        checkpoint.unlink(missing_ok=True)
+        return {
+            "failure": None,
+            "candidate": {"family": stage.candidate.family, "values": stage.candidate.values},
+            "stage": label,
+            "weights": (folder / "weights.safetensors").relative_to(self.store.folder).as_posix(),
+            "sha256": weights_hash(state),
+            "curve": trained.curve,
+            "stopped": trained.stopped,
+        }
+
+    def _trainer(
+        self, stage: Stage, done: dict[str, Record], checkpoint: Path, on_epoch: OnEpoch, on_step: Callable[[Step], None]
+    ) -> Trainer:
+        objective = Objective(stage.recipe, taught=bool(stage.taught_by))
+        caches = tuple(cache for name in stage.taught_by for cache in self._teachers(name, stage, done, objective))
+        learner, keys = self._learner(stage, done, objective, caches)
+        answers = None
+        if caches:
+            request = feature_request(stage.recipe.taps, objective.needs)
+            answers = Answers(caches=caches, embedding="embedding" in objective.needs, request=request, keys=keys)
+        return Trainer(
+            learner,
+            self.data,
+            self.contract(stage.candidate),
+            stage.recipe,
+            answers,
+            self.augment,
+            checkpoint,
+            seed=stage.seed,
+            view_seed=self.view_seed,
+            on_epoch=on_epoch,
+            on_step=on_step,
+        )
+
+    # What is trained -----------------------------------------------------------------------------------------------
+
+    def _learner(
+        self, stage: Stage, done: dict[str, Record], objective: Objective, caches: Sequence[TeacherCache]
+    ) -> tuple[Learner, tuple[str, ...]]:
+        """The learner, and the keys of the feature maps that it shares with the teacher."""
+        networks = [self._network(stage, stage.seed + index * PEER_SEEDS, done) for index in range(stage.count)]
+        shape = resized_shape(stage.candidate, self.data.contract.shape)
+        if stage.learner == "collaborative":
+            return Collaborative(networks, objective, shape, stage.recipe.epochs), ()
+        taps = self._student_taps(stage, networks[0], shape, objective, caches)
+        tapped = [Tapped(network, len(self.data.contract.classes), taps) for network in networks]
+        if stage.learner == "mutual":
+            return Mutual(tapped, objective), tuple(sorted(taps))
+        return Solo(tapped[0], objective), tuple(sorted(taps))
+
+    def _network(self, stage: Stage, seed: int, done: dict[str, Record]) -> nn.Module:
+        network = build_student(self.family, stage.candidate, self.data.contract, seed)
+        if stage.starts_from is not None:
+            begun = done[stage.starts_from]
+            tensors, _ = read_tensors(self.store.folder / begun["weights"])
+            if begun["candidate"]["values"] == stage.candidate.values:
+                network.load_state_dict(tensors)
+            else:
+                depths = int(begun["candidate"]["values"]["depth"]), int(stage.candidate.values["depth"])
+                if not isinstance(network, nn.Sequential):
+                    raise InputError("scheme 'progressive' needs a student that is an nn.Sequential, as resnet and mbconv are")
+                grow(tensors, depths[0], network, depths[1])
+        return network if stage.weight_bits is None else with_rounded_weights(network, stage.weight_bits)
+
+    def _student_taps(
+        self,
+        stage: Stage,
+        network: nn.Module,
+        shape: tuple[int, ...],
+        objective: Objective,
+        caches: Sequence[TeacherCache],
+    ) -> dict[str, str]:
+        """Key to path of the student's layers that its losses look at: those that the teacher has too, if it is asked."""
+        request = feature_request(stage.recipe.taps, objective.needs)
+        if request is None:
+            return spatial_taps(network, shape) if "student features" in objective.needs else {}
+        if len(caches) > 1:
+            raise InputError("[distill] losses on feature maps take one teacher: their maps cannot be combined")
+        if stage.recipe.taps:
+            return {tap.teacher: tap.student for tap in stage.recipe.taps}
+        theirs = caches[0].feature_keys(request)
+        taps = {key: path for key, path in spatial_taps(network, shape).items() if key in theirs}
+        if not taps:
+            raise InputError(
+                f"[distill] no layer of the student has a resolution of the teacher's ({', '.join(theirs)}): name taps"
+            )
+        return taps
+
+    # What teaches it -----------------------------------------------------------------------------------------------
+
+    def _teachers(self, name: str, stage: Stage, done: dict[str, Record], objective: Objective) -> tuple[TeacherCache, ...]:
+        if name == TEACHER:
+            return self.caches
+        return (self._cache_of(done[name], name, stage, objective),)
+
+    def _cache_of(self, trained: Record, name: str, stage: Stage, objective: Objective) -> TeacherCache:
+        """The answers of a student of an earlier stage, as a teacher."""
+        candidate = Candidate.of(trained["candidate"]["family"], trained["candidate"]["values"])
+        # Its layers pair by resolution: taps that the project names are the project's teacher's.
+        request = feature_request((), objective.needs)
+        teacher = self._as_teacher(candidate, trained, name, request, stage)
+        cache = open_cache(self.cache_root, teacher, self.data, self.augment, self.view_seed)
+        views = min(stage.recipe.views, stage.recipe.epochs)
+        with self.console.bar(name, 1) as bar:
+            cache.fill(teacher, views, lambda title, now, total: bar.at(now, "", f"{name}, {title}", total), request)
+        return cache
+
+    def _as_teacher(
+        self, candidate: Candidate, trained: Record, name: str, request: FeatureRequest | None, stage: Stage
+    ) -> LoadedTeacher:
+        shape = resized_shape(candidate, self.data.contract.shape)
+        tapped = tapped_teacher(self.module(candidate, trained), replace(self.data.contract, shape=shape), request)
+        size = image_size(candidate, self.data.contract.shape)
+        sample = prepare(self.data.validation.inputs[:SAMPLE], self.contract(candidate))
+        asked = len(self.data.train) * min(stage.recipe.views, stage.recipe.epochs)
+        teacher = accelerate(torch_teacher(name, tapped, code=""), tapped, sample, asked)
+        if size is None:
+            return teacher
+        answer = teacher.answer
+
+        def resized(inputs: NDArray[np.float32]) -> TeacherOutputs:
+            # Normalised first, resized then: both are linear and the weights of a resize sum to 1, so the order is free.
+            return answer(resize(inputs, size))
+
+        return replace(teacher, answer=resized)
+
+
+def feature_request(taps: Sequence[Any], needs: frozenset[str]) -> FeatureRequest | None:
+    """The feature maps to ask a teacher for: those at `taps`, or at every resolution; None where no loss looks at any."""
+    if "features" not in needs and "energy" not in needs:
+        return None
+    return FeatureRequest(paths=tuple(tap.teacher for tap in taps), energy="features" not in needs)

@@ -28,7 +28,8 @@ def dkd(alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0, warmup_
 
     Raises:
         ValueError: for a number outside of its range.
-        InputError: when called with labels that are no class indices (mixed samples have no one label), or too large.
+        InputError: when called with labels that are no class indices (mixed samples have no one label) or too large, or with
+            two classes and no weight on TCKD.
 
     Source: Zhao et al. 2022, arXiv:2203.08679, equations 5 to 7; default numbers are its CIFAR-100 ones.
     """
@@ -38,6 +39,8 @@ def dkd(alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0, warmup_
 
     def formula(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         label = _one_hot(batch.labels, teacher.logits)
+        if alpha == 0 and label.shape[1] == 2:
+            raise InputError("loss 'dkd' with alpha 0 compares nothing where there are 2 classes: give alpha a weight")
         ours, theirs = student.logits / temperature, teacher.logits / temperature
         target = divergence(_of_label(theirs, label), _of_label(ours, label)).mean()
         others = divergence(_of_others(theirs, label), _of_others(ours, label)).mean()

@@ -60,7 +60,7 @@ def exits(temperature: float = 3.0, alpha: float = 0.3, feature_weight: float = 
             raise InputError("loss 'exits' needs two feature maps or more; the student shows one")
         deepest, logits = student.features[last].detach(), student.logits.detach()
         sizes = (deepest.shape[1], logits.shape[1])
-        made = heads.of({key: (student.features[key].shape[1], *sizes) for key in early}, student.logits)
+        made = heads.of({key: (student.features[key].shape[1], *sizes) for key in early}, student.features)
         log_p = F.log_softmax(logits / temperature, dim=1)
         labels = batch.labels.to(logits.dtype) if batch.labels.is_floating_point() else batch.labels
         losses = []

@@ -32,7 +32,7 @@ def hints(seed: int = 0) -> Loss:
 
     def formula(student: Outputs, teacher: Outputs, batch: Batch, adapters: Weights) -> Tensor:
         pairs = {key: (student.features[key], teacher.features[key]) for key in student.features}
-        made = adapters.of({key: (ours.shape[1], theirs.shape[1]) for key, (ours, theirs) in pairs.items()}, student.logits)
+        made = adapters.of({key: (ours.shape[1], theirs.shape[1]) for key, (ours, theirs) in pairs.items()}, student.features)
         return torch.stack([_error(made[key], ours, theirs) for key, (ours, theirs) in pairs.items()]).mean()
 
     return Loss("hints", formula, needs={"features"}, weights=Weights("hints", seed, _build))

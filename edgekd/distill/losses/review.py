@@ -59,7 +59,7 @@ def review(width: int = 64, seed: int = 0) -> Loss:
     def formula(student: Outputs, teacher: Outputs, batch: Batch, fusions: Weights) -> Tensor:
         order = by_depth(student.features)[::-1]
         widths = {key: (student.features[key].shape[1], teacher.features[key].shape[1]) for key in order}
-        made = fusions.of(widths, student.logits)
+        made = fusions.of(widths, student.features)
         deeper: Tensor | None = None
         losses = []
         for key in order:

@@ -29,10 +29,10 @@ class Weights(nn.Module):
         self.widths: Widths | None = None
         self.made = nn.ModuleDict()
 
-    def of(self, widths: Widths, like: Tensor) -> dict[str, nn.Module]:
+    def of(self, widths: Widths, features: Mapping[str, Tensor]) -> dict[str, nn.Module]:
         """The modules by feature key. Raises InputError where they were made for other keys or channels."""
         if self.widths is None:
-            self._make(widths, like)
+            self._make(widths, next(iter(features.values())))
         elif self.widths != widths:
             raise InputError(f"loss '{self.name}' was made for maps {_text(self.widths)}, now sees {_text(widths)}")
         return {key: self.made[_module_name(key)] for key in widths if _module_name(key) in self.made}

@@ -87,10 +87,10 @@ def measure_robustness(
         raise InputError(f"robustness over {min(samples, len(split))} samples: expected at least 1")
     rows = np.linspace(0, len(split) - 1, min(samples, len(split))).astype(np.int64)
     chosen = Split(inputs=split.inputs[rows], labels=split.labels[rows], ids=split.ids[rows])
+    clean = _answers(networks, chosen.inputs, contract, "no corruption")
     conditions = [
         _under(networks, chosen, contract, teacher, name, severity, seed) for name in CORRUPTIONS for severity in SEVERITIES
     ]
-    clean = _answers(networks, chosen.inputs, contract, "no corruption")
     return Robustness(
         samples=len(chosen),
         seed=seed,

@@ -1,0 +1,157 @@
+"""Robustness: every network sees the same corrupted pictures, and is held against the teacher."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgekd.data import RawArray, Split
+from edgekd.errors import InputError
+from edgekd.fidelity.corruptions import CORRUPTIONS, SEVERITIES
+from edgekd.fidelity.robustness import Network, Robustness, measure_robustness
+from edgekd.types import Contract
+
+CONTRACT = Contract(classes=("left", "right"), mean=(0.5,), std=(0.25,), value_max=255.0, shape=(1, 8, 8))
+
+
+def sides(count: int) -> Split:
+    """Pictures lit on the left or on the right, a little unevenly, three of ten on the left."""
+    labels = (np.arange(count) % 10 >= 3).astype(np.int64)
+    inputs = np.random.default_rng(0).integers(0, 40, (count, 1, 8, 8))
+    for row, label in enumerate(labels):
+        inputs[row, :, 2:6, 4 * label : 4 * label + 4] += 150
+    return Split(inputs=inputs.astype(np.uint8), labels=labels, ids=np.arange(count) * 3)
+
+
+def lighter_side(inputs: NDArray[np.float32]) -> RawArray:
+    return np.stack([inputs[..., :4].sum(axis=(1, 2, 3)), inputs[..., 4:].sum(axis=(1, 2, 3))], axis=1)
+
+
+def lighter_column(inputs: NDArray[np.float32]) -> RawArray:
+    """Looks at two columns only, so that it is easily misled."""
+    return np.stack([inputs[:, 0, 3, 1], inputs[:, 0, 3, 6]], axis=1)
+
+
+def always(answer: int) -> Network:
+    return lambda inputs: np.tile(np.eye(2)[answer], (len(inputs), 1))
+
+
+def measured(split: Split, **networks: Network) -> Robustness:
+    return measure_robustness(networks, split, CONTRACT)
+
+
+def test_figures_of_constant_networks() -> None:
+    """One errs on seven of ten pictures, its teacher on three, whatever is done to them: 7/3 of the teacher's errors."""
+    found = measured(sides(40), teacher=always(1), student=always(0))
+    student, teacher = found.networks["student"], found.networks["teacher"]
+    assert student.clean_accuracy == pytest.approx(0.3)
+    assert student.mean_corruption_error == pytest.approx(0.7)
+    assert student.relative_corruption_error == pytest.approx(7 / 3)
+    assert student.corruption_errors == pytest.approx(dict.fromkeys(CORRUPTIONS, 7 / 3))
+    assert (student.mean_agreement, teacher.mean_agreement, teacher.relative_corruption_error) == (0, 1, 1)
+
+
+def test_every_corruption_and_severity_is_there_in_order() -> None:
+    """75 conditions, each with every network's accuracy and agreement, as JSON without NaN."""
+    found = measured(sides(20), teacher=lighter_side, student=lighter_column)
+    assert [(row.corruption, row.severity) for row in found.conditions] == [(c, s) for c in CORRUPTIONS for s in SEVERITIES]
+    assert all(row.accuracy.keys() == row.agreement.keys() == {"teacher", "student"} for row in found.conditions)
+    assert json.loads(json.dumps(asdict(found), allow_nan=False))["samples"] == 20
+
+
+def test_a_fragile_student_is_seen() -> None:
+    """Both are right on clean pictures; under noise and occlusion the student that looks at few pixels falls behind."""
+    found = measured(sides(200), teacher=lighter_side, student=lighter_column)
+    student, teacher = found.networks["student"], found.networks["teacher"]
+    assert student.clean_accuracy == teacher.clean_accuracy == 1
+    assert student.mean_corruption_error > 2 * teacher.mean_corruption_error > 0
+    assert student.relative_corruption_error is not None
+    assert student.relative_corruption_error > 2
+    harsh = next(row for row in found.conditions if (row.corruption, row.severity) == ("gaussian_noise", 5))
+    assert harsh.agreement["student"] < harsh.agreement["teacher"] == 1
+    assert harsh.accuracy["student"] < harsh.accuracy["teacher"]
+
+
+def test_a_teacher_without_errors_is_no_baseline() -> None:
+    """Where the teacher makes no error the ratio is None, and the mean is over the other corruptions."""
+    found = measured(sides(200), teacher=lighter_side, student=lighter_column)
+    errors = found.networks["student"].corruption_errors
+    assert errors["contrast"] is None
+    defined = [error for error in errors.values() if error is not None]
+    assert 0 < len(defined) < 15
+    assert found.networks["student"].relative_corruption_error == pytest.approx(np.mean(defined))
+    rights = sides(40)
+    only = Split(inputs=rights.inputs, labels=np.ones(40, np.int64), ids=rights.ids)
+    assert measured(only, teacher=always(1), student=always(0)).networks["student"].relative_corruption_error is None
+
+
+def test_the_order_of_samples_does_not_matter() -> None:
+    """Pictures are corrupted by their ids: a shuffled split gives the same figures, in other batches."""
+    split, order = sides(130), np.random.default_rng(1).permutation(130)
+    shuffled = Split(inputs=split.inputs[order], labels=split.labels[order], ids=split.ids[order])
+    networks = {"teacher": lighter_side, "student": lighter_column}
+    assert measured(split, **networks) == measured(shuffled, **networks)
+
+
+def test_another_seed_corrupts_otherwise() -> None:
+    """Figures move with the seed, and are repeated by it."""
+    networks = {"teacher": lighter_side, "student": lighter_column}
+    first, again, other = (measure_robustness(networks, sides(60), CONTRACT, seed=seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first.conditions != other.conditions
+
+
+def test_samples_are_taken_from_the_whole_split() -> None:
+    """Of a split that is sorted by class both classes are used; never more samples than there are."""
+    split = sides(100)
+    order = np.argsort(split.labels, kind="stable")
+    ordered = Split(inputs=split.inputs[order], labels=split.labels[order], ids=split.ids[order])
+    found = measure_robustness({"teacher": always(1)}, ordered, CONTRACT, samples=10)
+    assert found.samples == 10
+    assert found.networks["teacher"].clean_accuracy == pytest.approx(0.7)
+    assert measured(sides(20), teacher=lighter_side).samples == 20
+
+
+def test_networks_get_normalised_pictures_of_their_size() -> None:
+    """float32 as the contract says, at most 100 at once."""
+    seen: list[NDArray[np.float32]] = []
+
+    def spy(inputs: NDArray[np.float32]) -> RawArray:
+        seen.append(inputs)
+        return lighter_side(inputs)
+
+    measured(sides(130), teacher=spy)
+    assert {inputs.shape for inputs in seen} == {(100, 1, 8, 8), (30, 1, 8, 8)}
+    assert all(inputs.dtype == np.float32 for inputs in seen)
+    assert min(inputs.min() for inputs in seen) == pytest.approx(-2)
+    assert max(inputs.max() for inputs in seen) == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        ({"student": lighter_side}, "there is no network 'teacher' to compare with (there is: student)"),
+        ({"teacher": lambda inputs: np.full((len(inputs), 2), np.nan)}, "'teacher' under no corruption: expected finite"),
+        ({"teacher": lambda inputs: np.ones((len(inputs), 3))}, "shape (20, 2), found shape (20, 3)"),
+    ],
+)
+def test_networks_that_cannot_be_judged_are_refused(networks: dict[str, Network], message: str) -> None:
+    """The message names the network and the condition."""
+    with pytest.raises(InputError) as caught:
+        measured(sides(20), **networks)
+    assert message in str(caught.value)
+
+
+def test_features_cannot_be_corrupted() -> None:
+    """Robustness is of pictures; other samples are refused, not passed through unchanged."""
+    split = Split(inputs=np.ones((5, 3), np.float32), labels=np.zeros(5, np.int64), ids=np.arange(5))
+    with pytest.raises(InputError, match="corruptions need pictures"):
+        measured(split, teacher=lighter_side)
+
+
+def test_an_empty_split_is_refused() -> None:
+    """No mean of nothing."""
+    with pytest.raises(InputError, match="over 0 samples: expected at least 1"):
+        measured(sides(0), teacher=lighter_side)

@@ -31,6 +31,12 @@ def test_every_loss_says_what_it_needs(name: str) -> None:
     assert loss(name).ignores == ({"teacher"} if name == "exits" else set())
 
 
+def test_only_attention_by_squares_makes_do_with_one_channel() -> None:
+    """What a teacher's cache keeps of a map is sqrt(mean_c F²) there, and the whole map for every other loss."""
+    assert [name for name in EVERY if loss(name).energy] == ["attention"]
+    assert not loss("attention", p=3).energy
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_the_gradient_is_that_of_the_value(name: str) -> None:
     """Finite differences in float64 agree with what reaches the student; nothing reaches the teacher."""

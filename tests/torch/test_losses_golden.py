@@ -202,7 +202,7 @@ def test_exits_are_labels_last_logits_and_deepest_map(soft: bool) -> None:
     torch.testing.assert_close(found, expected)
 
 
-@given(seed=st.integers(0, 99), p=st.sampled_from([1.0, 2.0, 3.0]))
+@given(seed=st.integers(0, 99), p=st.sampled_from([1.0, 1.5, 2.0, 3.0, 4.0]))
 def test_attention_needs_one_channel_of_the_teacher(seed: int, p: float) -> None:
     """The cached map (mean_c |F|^p)^(1/p) gives the same loss and gradient as the feature map itself."""
     student, teacher = network(seed), network(seed + 100, width=2)

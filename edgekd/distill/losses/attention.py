@@ -38,6 +38,12 @@ def attention(p: float = 2.0) -> Loss:
 
 
 def _difference(ours: Tensor, theirs: Tensor, p: float) -> Tensor:
-    ours, theirs = (maps.abs().pow(p).mean(1, keepdim=True) for maps in (ours, theirs))
+    ours, theirs = (_activity(maps, p) for maps in (ours, theirs))
     ours, theirs = pooled(ours, size_of(theirs)), pooled(theirs, size_of(ours))
     return F.mse_loss(unit(ours.flatten(1)), unit(theirs.flatten(1)))
+
+
+def _activity(maps: Tensor, p: float) -> Tensor:
+    """mean_c |F|^p, (B, 1, H, W)."""
+    # Even powers are their own absolute value; taking it first costs more than all the rest.
+    return (maps if p % 2 == 0 else maps.abs()).pow(p).mean(1, keepdim=True)

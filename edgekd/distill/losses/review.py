@@ -35,14 +35,15 @@ class Fusion(nn.Module):
         return fused, self.expand(fused)
 
 
-def review(width: int = 64, seed: int = 0) -> Loss:
+def review(width: int = 32, seed: int = 0) -> Loss:
     """Hierarchical difference between the teacher's maps and the student's, fused from the deepest to the shallowest.
 
     Keys are ordered by the size of the student's maps, the smallest being the deepest. The fusion modules are trained with
     the student and left behind when it is exported: call the loss once before its `parameters()` go to an optimizer.
 
     Args:
-        width: channels of the fused maps.
+        width: channels of the fused maps. 128 samples of 28×28, 14×14 and 7×7 cost 0.15 s a step at 16, 0.19 s at 32 and
+            0.26 s at 64 (measured 2026, one core).
         seed: of the modules' initial values.
 
     Returns:

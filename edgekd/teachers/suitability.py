@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,14 +99,9 @@ def assess(
     """
     from scipy import stats
 
-    from edgekd.fidelity.measures import compare
-
-    right, classes = logits.argmax(axis=1) == labels, logits.shape[1]
+    right = logits.argmax(axis=1) == labels
     interval = stats.binomtest(int(right.sum()), len(right)).proportion_ci(0.95, method="wilson")
-    seen, unseen = _softened(train_logits), _softened(logits)
-    nats = float(_entropy(unseen).mean())
     smoothing = smoothing_signature(logits, labels)
-    reference = rules.versus_reference(right, reference_right)
     capacity = rules.Capacity(
         teacher_params=teacher_params,
         student_params=student_params,
@@ -113,28 +109,23 @@ def assess(
         lead_known=student_accuracy is None or student_accuracy < interval.low,
     )
     temperature = TEMPERATURES[0] if rules.is_smoothed(smoothing) else temperature_for(train_logits, ENTROPY_SHARE)
+    softness = float(_entropy(_softened(train_logits, temperature)).mean() / np.log(logits.shape[1]))
+    seen, unseen = _softened(train_logits).max(axis=1), _softened(logits).max(axis=1)
+    reference = rules.versus_reference(right, reference_right)
     found = (
         rules.worse_than_student(reference, len(right)),
         rules.label_smoothed(smoothing),
-        rules.overconfident(unseen.max(axis=1), right),
-        rules.memorised(seen.max(axis=1), unseen.max(axis=1)),
+        rules.overconfident(unseen, right),
+        rules.memorised(seen, unseen),
         rules.capacity_gap(capacity),
-        rules.temperature(temperature, float(_entropy(_softened(train_logits, temperature)).mean() / np.log(classes))),
+        rules.temperature(temperature, softness),
     )
     return Suitability(
-        samples=len(right),
-        classes=classes,
-        accuracy=float(right.mean()),
+        **_figures(logits, labels),
         accuracy_low=float(interval.low),
         accuracy_high=float(interval.high),
-        chance=float(np.bincount(labels).max() / len(labels)),
         train_accuracy=float((train_logits.argmax(axis=1) == train_labels).mean()),
-        entropy_nats=nats,
-        entropy_share=nats / float(np.log(classes)),
-        ece=compare(logits, logits, labels, tuple(map(str, range(classes)))).teacher.ece,
-        top2_margin=float(np.median(np.diff(np.partition(logits, (-2, -1), axis=1)[:, -2:]))),
-        confidence=float(unseen.max(axis=1).mean()),
-        train_confidence=float(seen.max(axis=1).mean()),
+        train_confidence=float(seen.mean()),
         implied_smoothing=smoothing.implied if smoothing else None,
         margin_spread=smoothing.spread if smoothing else None,
         temperature=temperature,
@@ -143,6 +134,39 @@ def assess(
         reference_accuracy=float(reference_right.mean()),
         worse_than_reference_p=reference.p_value,
         advice=tuple(item for item in found if item),
+    )
+
+
+class _Figures(TypedDict):
+    samples: int
+    classes: int
+    accuracy: float
+    chance: float
+    entropy_nats: float
+    entropy_share: float
+    ece: float
+    top2_margin: float
+    confidence: float
+
+
+def _figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> _Figures:
+    """What the answers to the validation split say by themselves."""
+    from edgekd.fidelity.measures import compare
+
+    samples, classes = logits.shape
+    probabilities = _softened(logits)
+    nats = float(_entropy(probabilities).mean())
+    scores = compare(logits, logits, labels, tuple(map(str, range(classes)))).teacher
+    return _Figures(
+        samples=samples,
+        classes=classes,
+        accuracy=scores.accuracy,
+        chance=float(np.bincount(labels).max() / samples),
+        entropy_nats=nats,
+        entropy_share=nats / float(np.log(classes)),
+        ece=scores.ece,
+        top2_margin=float(np.median(np.diff(np.partition(logits, (-2, -1), axis=1)[:, -2:]))),
+        confidence=float(probabilities.max(axis=1).mean()),
     )
 
 

@@ -245,8 +245,7 @@ class Noisy(nn.Module):
 
 
 def _dropping(network: DigitsNet) -> nn.Module:
-    network.head = nn.Sequential(Noisy(), network.head)
-    return network
+    return nn.Sequential(network.features, nn.Flatten(), Noisy(), network.head)
 
 
 def _of_the_batch(network: DigitsNet) -> nn.Module:

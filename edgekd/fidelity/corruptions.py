@@ -197,7 +197,7 @@ def corrupt(inputs: RawArray, ids: NDArray[np.int64], name: str, severity: int, 
         raise InputError(f"corruption '{name}' is not known" + did_you_mean(name, _LEVELS))
     if severity not in SEVERITIES:
         raise InputError(f"severity {severity} of '{name}': expected 1 to {len(SEVERITIES)}")
-    _check(inputs, ids, value_max)
+    check_pictures(inputs, ids, value_max)
     function, levels = _LEVELS[name]
     corrupted = np.empty_like(inputs)
     rows = max(1, BLOCK_VALUES // max(1, inputs[:1].size))
@@ -210,7 +210,8 @@ def corrupt(inputs: RawArray, ids: NDArray[np.int64], name: str, severity: int, 
     return corrupted
 
 
-def _check(inputs: RawArray, ids: NDArray[np.int64], value_max: float) -> None:
+def check_pictures(inputs: RawArray, ids: NDArray[np.int64], value_max: float) -> None:
+    """Raise InputError for samples that `corrupt` cannot take: no pictures, too small ones, values that are not raw."""
     if inputs.ndim != 4 or min(inputs.shape[2:]) < SMALLEST_SIDE:
         raise InputError(
             f"corruptions need pictures (N, C, H, W) of {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels or more, found {inputs.shape}"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgekd.data import RawArray, Split, normalise
 from edgekd.errors import InputError, did_you_mean
-from edgekd.fidelity.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from edgekd.fidelity.corruptions import CORRUPTIONS, SEVERITIES, check_pictures, corrupt
 from edgekd.types import Contract
 
 Network: TypeAlias = Callable[[NDArray[np.float32]], RawArray]
@@ -87,6 +87,7 @@ def measure_robustness(
         raise InputError(f"robustness over {min(samples, len(split))} samples: expected at least 1")
     rows = np.linspace(0, len(split) - 1, min(samples, len(split))).astype(np.int64)
     chosen = Split(inputs=split.inputs[rows], labels=split.labels[rows], ids=split.ids[rows])
+    check_pictures(chosen.inputs, chosen.ids, contract.value_max)
     clean = _answers(networks, chosen.inputs, contract, "no corruption")
     conditions = [
         _under(networks, chosen, contract, teacher, name, severity, seed) for name in CORRUPTIONS for severity in SEVERITIES

@@ -156,6 +156,11 @@ def test_light_changes_by_its_level() -> None:
     np.testing.assert_allclose(pale.std(axis=(2, 3)), 0.7 * inputs.std(axis=(2, 3)), rtol=1e-4)
 
 
+def test_integers_are_rounded() -> None:
+    """5 of 16 and a tenth of 16 more is 6.6: nearer to 7. Cut off, every corruption would darken a little."""
+    assert (corrupt(np.full((1, 1, 8, 8), 5, np.uint8), np.arange(1), "brightness", 1, 0, 16.0) == 7).all()
+
+
 def test_blurs_keep_the_light_and_spread_it() -> None:
     """A lit square keeps its sum and its place. A lens spreads it to all sides, motion along one line, 0.3 of 64 pixels long."""
     dots = flat(0, side=64)

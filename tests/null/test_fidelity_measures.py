@@ -157,21 +157,22 @@ def test_classes_say_what_was_transferred() -> None:
 
 
 def test_new_confusions_leave_out_what_the_teacher_confuses_too() -> None:
-    """The most frequent comes first; an error on which both agree is inherited, not new."""
-    labels = np.array([0, 0, 0, 1, 1, 2])
-    teacher, student = answers(0, 0, 0, 1, 2, 0), answers(1, 1, 2, 0, 2, 0)
+    """The most frequent comes first; an error on which both agree is inherited, not new; a different error is new."""
+    labels = np.array([0, 0, 0, 1, 1, 2, 2])
+    teacher, student = answers(0, 0, 0, 1, 2, 0, 0), answers(1, 1, 2, 0, 2, 0, 1)
     assert compare(student, teacher, labels, NAMES).new_confusions == (
         Confusion(label="ant", predicted="bee", samples=2),
         Confusion(label="ant", predicted="cat", samples=1),
         Confusion(label="bee", predicted="ant", samples=1),
+        Confusion(label="cat", predicted="bee", samples=1),
     )
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8, np.int8])
 def test_top5_is_the_shared_part_of_the_five_highest(dtype: type) -> None:
     """Four of five shared is 0.8, whatever type an artifact's logits have; with five classes there is nothing to tell."""
-    teacher: RawArray = np.array([[10, 9, 8, 7, 6, 5, 4]]).astype(dtype)
-    student: RawArray = np.array([[6, 7, 8, 9, 4, 10, 5]]).astype(dtype)
+    teacher: RawArray = np.array([[6, 5, 4, 3, 2, 1, 0]]).astype(dtype)
+    student: RawArray = np.array([[2, 3, 4, 5, 0, 6, 1]]).astype(dtype)
     assert compare(student, teacher, np.array([0]), names_of(teacher)).top5_agreement == pytest.approx(0.8)
     assert compare(student[:, :5], teacher[:, :5], np.array([0]), names_of(teacher[:, :5])).top5_agreement is None
 

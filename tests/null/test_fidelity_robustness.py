@@ -1,6 +1,8 @@
 """Robustness: every network sees the same corrupted pictures, and is held against the teacher."""
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 
 import numpy as np
@@ -155,3 +157,10 @@ def test_an_empty_split_is_refused() -> None:
     """No mean of nothing."""
     with pytest.raises(InputError, match="over 0 samples: expected at least 1"):
         measured(sides(0), teacher=lighter_side)
+
+
+def test_fidelity_needs_no_torch() -> None:
+    """Built artifacts are judged where nothing but NumPy is installed."""
+    modules = ", ".join(f"edgekd.fidelity.{name}" for name in ("measures", "cka", "corruptions", "robustness"))
+    check = f"import sys, {modules}; sys.exit(bool({{'torch', 'scipy', 'sklearn', 'PIL'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

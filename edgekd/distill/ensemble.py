@@ -6,9 +6,9 @@ for each teacher and sample is all that a weighting is, and the combined logits 
 
     mean_logits         (1/K) Σ_k z_k, a geometric mean of the distributions
     mean_probabilities  w_k = 1/K
-    entropy             w_k = (1 - H_k / Σ_j H_j) / (K - 1): who is sure counts more. The baseline EBKD of Zhang et al. 2022
+    entropy             w_k = (1 - H_k / Σ_j H_j) / (K - 1): who is sure counts more. The baseline EBKD of the next one's authors
     ca_mkd              w_k = (1 - softmax_k(CE_k)) / (K - 1): who is right counts more. Zhang, Chen, Wang 2022,
-                        arXiv:2201.00007, eq. 3
+                        arXiv:2201.00007
     ae_kd               min_w ‖Σ_k w_k g_k‖², w_k <= C, over the gradients g_k in the student's logits: who asks for what the
                         others ask for too counts more. Du et al. 2020, NeurIPS, "Agree to Disagree", eq. 11. Solved for each
                         sample; the authors' program solves it for the batch's mean gradient
@@ -33,7 +33,7 @@ RIDGE = 1e-12
 """Added to the squared lengths, relative to the largest: one minimum even where teachers agree, at a cost below rounding."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Contribution:
     """What one teacher adds: accuracy and NLL (nats, at temperature 1) of it alone, and of the target with and without it."""
 
@@ -130,7 +130,7 @@ def _confidence_weights(logits: Tensor, labels: Tensor) -> Tensor:
     if labels.ndim != 1 or labels.is_floating_point():
         found = f"{str(labels.dtype).removeprefix('torch.')} {tuple(labels.shape)}"
         raise InputError(f"weighting 'ca_mkd' needs class numbers (B,) as labels, found {found}; mixed labels: use 'entropy'")
-    cross_entropy = -F.log_softmax(logits, dim=-1).gather(2, labels.expand(len(logits), -1).unsqueeze(-1)).squeeze(-1)
+    cross_entropy = -F.log_softmax(logits, dim=-1).gather(2, labels.long().expand(len(logits), -1).unsqueeze(-1)).squeeze(-1)
     return (1 - F.softmax(cross_entropy, dim=0)) / (len(logits) - 1)
 
 
@@ -214,27 +214,22 @@ def leave_one_out(
         raise InputError(f"leaving one teacher out needs at least 2, found {len(teachers_logits)}")
     if weighting == "ae_kd" and student_logits is None:
         raise InputError("weighting 'ae_kd' depends on the student: what a teacher adds needs student_logits")
-    tensors = [torch.as_tensor(logits) for logits in teachers_logits]
+    tensors, y = [torch.as_tensor(logits) for logits in teachers_logits], torch.as_tensor(labels)
     student = tensors[0] if student_logits is None else torch.as_tensor(student_logits)
-    z, y = _stacked(tensors, student), torch.as_tensor(labels)
+    z = _stacked(tensors, student)
+    if y.shape != z.shape[1:2] or y.is_floating_point():
+        raise InputError(f"leaving one teacher out needs {z.shape[1]} class numbers as labels, found {y.dtype} {tuple(y.shape)}")
     accuracy, nll = _quality(_combined(z, weighting, student, y, temperature), y)
     found = []
     for teacher in range(len(z)):
         others = torch.cat([z[:teacher], z[teacher + 1 :]])
-        alone, without = _quality(z[teacher], y), _quality(_combined(others, weighting, student, y, temperature), y)
-        found.append(
-            Contribution(
-                teacher=teacher,
-                accuracy_alone=alone[0],
-                nll_alone=alone[1],
-                accuracy_with=accuracy,
-                nll_with=nll,
-                accuracy_without=without[0],
-                nll_without=without[1],
-            )
+        (alone, alone_nll), (without, without_nll) = (
+            _quality(logits, y) for logits in (z[teacher], _combined(others, weighting, student, y, temperature))
         )
+        found.append(Contribution(teacher, alone, alone_nll, accuracy, nll, without, without_nll))
     return found
 
 
 def _quality(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """(accuracy, mean negative log-likelihood in nats)."""
     return float((logits.argmax(dim=-1) == labels).double().mean()), float(F.cross_entropy(logits.double(), labels.long()))

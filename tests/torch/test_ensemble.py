@@ -224,7 +224,7 @@ def test_leaving_one_out_shows_who_helps(weighting: str) -> None:
     z = rng.normal(size=(3, 400, 4))
     z[0, np.arange(200), labels[:200]] += 6
     z[1, np.arange(200, 400), labels[200:]] += 6
-    found = leave_one_out(weighting, list(z.astype(np.float32)), labels, 1.0, student_logits=z.mean(axis=0))
+    found = leave_one_out(weighting, list(z.astype(np.float32)), labels.astype(np.int32), 1.0, student_logits=z.mean(axis=0))
     assert [one.teacher for one in found] == [0, 1, 2]
     assert len({(one.accuracy_with, one.nll_with) for one in found}) == 1
     for one in found[:2]:
@@ -249,3 +249,5 @@ def test_leaving_one_out_says_what_it_needs() -> None:
         leave_one_out("entropy", [z[0].numpy()], labels.numpy(), 4.0)
     with pytest.raises(InputError, match="'ae_kd' depends on the student"):
         leave_one_out("ae_kd", [logits.numpy() for logits in z], labels.numpy(), 4.0)
+    with pytest.raises(InputError, match=r"needs 6 class numbers as labels, found .*int64 \(5,\)"):
+        leave_one_out("ca_mkd", [logits.numpy() for logits in z], labels[:5].numpy(), 4.0)

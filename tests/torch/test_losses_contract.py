@@ -151,6 +151,16 @@ def test_singular_answers_give_finite_losses_and_gradients(name: str, singular: 
     assert all(tensor.grad.isfinite().all() for tensor in tensors(student) if tensor.grad is not None)
 
 
+@pytest.mark.parametrize("classes", [3, 7, 10, 49, 100])
+@pytest.mark.parametrize("shift", [0.0, 0.1, 17.3])
+@pytest.mark.parametrize(("name", "numbers"), [("dist", {}), ("soft_targets", {"standardize": True})])
+def test_equal_logits_are_constant(name: str, numbers: dict[str, bool], classes: int, shift: float) -> None:
+    """A classifier that starts at zero: what rounding leaves of its rows has no direction, so no gradient of millions."""
+    student = Outputs(logits=torch.full((SAMPLES, classes), shift, requires_grad=True))
+    value(name, student, network(1, classes=classes, dtype=torch.float32), **numbers).backward()
+    assert student.logits.grad.abs().max() < 1e-3
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_what_is_missing_is_named(name: str) -> None:
     """A loss over embeddings or maps of a network that shows none is refused in one line that says whose."""

@@ -185,6 +185,18 @@ def test_hints_are_the_error_after_the_adapter() -> None:
     torch.testing.assert_close(found.detach(), (adapted + bias[None, :, None, None] - teacher).square().mean())
 
 
+def test_hints_are_a_mean_over_keys() -> None:
+    """Tapping more layers does not make the loss larger; a smaller map is interpolated up to the teacher's."""
+    student, teacher, criterion = network(0), network(1, width=2), loss("hints")
+    found = criterion(student, teacher, batch_of())
+    errors = []
+    for key, maps in teacher.features.items():
+        adapted = criterion.weights.made["map_" + key.replace(".", "/")](student.features[key])
+        adapted = F.interpolate(adapted, size=maps.shape[2:], mode="bilinear", align_corners=False)
+        errors.append(F.mse_loss(adapted, maps))
+    torch.testing.assert_close(found, sum(errors) / 2)
+
+
 @pytest.mark.parametrize("soft", [False, True], ids=["class indices", "probabilities"])
 def test_exits_are_labels_last_logits_and_deepest_map(soft: bool) -> None:
     """(1 − alpha) CE + alpha T² KL + weight · error of the map, at the one exit before the deepest map."""

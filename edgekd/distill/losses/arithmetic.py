@@ -28,10 +28,11 @@ def unit(vectors: Tensor, shortest: Tensor | float = SHORTEST) -> Tensor:
 
 def pearson(a: Tensor, b: Tensor) -> Tensor:
     """Correlation of each row of `a` with the same row of `b`, both (R, N): (R,). 0 where one of them is constant."""
-    return (_centred(a) * _centred(b)).sum(1)
+    return (deviations(a) * deviations(b)).sum(1)
 
 
-def _centred(rows: Tensor) -> Tensor:
+def deviations(rows: Tensor) -> Tensor:
+    """Each row (R, N) less its mean, scaled to length 1; a row that is constant but for rounding becomes 0, without gradient."""
     length = rows.detach().norm(dim=1, keepdim=True)
     shortest = (ROUNDING * torch.finfo(rows.dtype).eps * length).clamp_min(SHORTEST)
     return unit(rows - rows.mean(1, keepdim=True), shortest)

@@ -31,7 +31,7 @@ def dkd(alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0, warmup_
         InputError: when called with labels that are no class indices (mixed samples have no one label) or too large, or with
             two classes and no weight on TCKD.
 
-    Source: Zhao et al. 2022, arXiv:2203.08679, equations 5 to 7; default numbers are its CIFAR-100 ones.
+    Source: Zhao et al. 2022, arXiv:2203.08679, section 3; default numbers are its CIFAR-100 ones.
     """
     above_zero(temperature=temperature)
     from_zero(alpha=alpha, beta=beta)

@@ -46,7 +46,7 @@ def exits(temperature: float = 3.0, alpha: float = 0.3, feature_weight: float = 
         ValueError: for a number outside of its range.
         InputError: when called with a single feature map: there is nothing before the deepest.
 
-    Source: Zhang et al. 2019, arXiv:1905.08094, equations 3 to 7; default numbers are its CIFAR-100 ones.
+    Source: Zhang et al. 2019, arXiv:1905.08094; default numbers are those of mmrazor's CIFAR-100 configuration of it.
     """
     above_zero(temperature=temperature)
     from_zero(alpha=alpha, feature_weight=feature_weight)

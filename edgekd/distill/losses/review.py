@@ -52,7 +52,7 @@ def review(width: int = 32, seed: int = 0) -> Loss:
     Raises:
         ValueError: for a number outside of its range.
 
-    Source: Chen et al. 2021, arXiv:2104.09044, section 3 (equation 5, figure 3).
+    Source: Chen et al. 2021, arXiv:2104.09044, attention-based fusion and hierarchical context loss.
     """
     whole_from(1, width=width)
     whole_from(0, seed=seed)

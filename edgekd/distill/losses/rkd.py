@@ -18,7 +18,7 @@ def rkd_distance() -> Loss:
     Returns:
         A loss over embeddings (B, D), B from 2: mean over all B² pairs, the diagonal included. Usual weight 25.
 
-    Source: Park et al. 2019, arXiv:1904.05068, equations 4 to 7; the mean over pairs is its authors' code's.
+    Source: Park et al. 2019, arXiv:1904.05068, the distance-wise loss; the mean over pairs is its authors' code's.
     """
 
     def formula(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
@@ -36,7 +36,7 @@ def rkd_angle() -> Loss:
     Returns:
         A loss over embeddings (B, D), B from 3: mean over all B³ triples, the degenerate ones included. Usual weight 50.
 
-    Source: Park et al. 2019, arXiv:1904.05068, equations 8 and 9; the mean over triples is its authors' code's.
+    Source: Park et al. 2019, arXiv:1904.05068, the angle-wise loss; the mean over triples is its authors' code's.
     """
 
     def formula(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:

@@ -20,7 +20,7 @@ def similarity() -> Loss:
     Returns:
         A loss over embeddings (B, D), B from 2: mean over all B² pairs. Usual weight 3000.
 
-    Source: Tung and Mori 2019, arXiv:1907.09682, equations 1 to 4, on embeddings.
+    Source: Tung and Mori 2019, arXiv:1907.09682, the similarity-preserving loss, on embeddings.
     """
 
     def formula(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
@@ -36,7 +36,7 @@ def pkt() -> Loss:
     Returns:
         A loss over embeddings (B, D), B from 2: mean over all B² pairs, the diagonal included. Usual weight 30000.
 
-    Source: Passalis and Tefas 2018, arXiv:1803.10837, equations 4 to 8; the mean over pairs is their code's.
+    Source: Passalis and Tefas 2018, arXiv:1803.10837, with the cosine kernel; the mean over pairs is their code's.
     """
 
     def formula(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
@@ -62,7 +62,7 @@ def correlation(gamma: float = 0.4, order: int = 2) -> Loss:
     Raises:
         ValueError: for a number outside of its range.
 
-    Source: Peng et al. 2019, arXiv:1904.01802, section 3; default numbers are its own.
+    Source: Peng et al. 2019, arXiv:1904.01802, correlation congruence by the Gaussian kernel; default numbers are its own.
     """
     above_zero(gamma=gamma)
     whole_from(1, order=order)

@@ -29,7 +29,8 @@ def dist(temperature: float = 4.0, beta: float = 1.0, gamma: float = 1.0) -> Los
         ValueError: for a number outside of its range.
         InputError: when called with two classes and fewer than three samples: neither term has a gradient.
 
-    Source: Huang et al. 2022, arXiv:2205.10536, inter-class and intra-class relations; the square of the temperature is its authors' code's.
+    Source: Huang et al. 2022, arXiv:2205.10536, inter-class and intra-class relations; the square of the temperature is its
+        authors' code's.
     """
     above_zero(temperature=temperature)
     from_zero(beta=beta, gamma=gamma)

@@ -42,5 +42,5 @@ def soft_targets(temperature: float = 4.0, standardize: bool = False) -> Loss:
 
 
 def _standardized(logits: Tensor) -> Tensor:
-    """Source: arXiv:2403.01427, the z-score of a sample's logits; equal logits stay equal, where its 1e-7 would give a gradient of millions."""
+    """The z-score of arXiv:2403.01427, but that equal logits become 0: its 1e-7 would give them a gradient of millions."""
     return deviations(logits) * (logits.shape[1] - 1) ** 0.5

@@ -35,7 +35,7 @@ class Weights(nn.Module):
             self._make(widths, next(iter(features.values())))
         elif self.widths != widths:
             raise InputError(f"loss '{self.name}' was made for maps {_text(self.widths)}, now sees {_text(widths)}")
-        return {key: self.made[_module_name(key)] for key in widths if _module_name(key) in self.made}
+        return {key: self.made[_module_name(key)] for key in widths}
 
     def _make(self, widths: Widths, like: Tensor) -> None:
         generator = torch.Generator().manual_seed(self.seed)

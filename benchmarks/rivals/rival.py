@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Self, cast
+from typing import IO, Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,13 @@ TOLERANCE = 1e-5
 CHECKED = 64
 
 
+class Seconds(NamedTuple):
+    """Of an epoch: by the clock, and of the process's CPU time, which other jobs on the machine hardly touch."""
+
+    wall: float
+    cpu: float
+
+
 class Rival:
     """A script beside this file, run by an environment of its own. Use as a context manager.
 
@@ -40,12 +47,13 @@ class Rival:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._read()
 
-    def epoch(self) -> float:
-        """Train one more. Its seconds."""
-        return float(self._ask("epoch")["seconds"])
+    def epoch(self) -> Seconds:
+        """Train one more."""
+        found = self._ask("epoch")
+        return Seconds(found["seconds"], found["cpu_seconds"])
 
     def end(self) -> dict[str, Any]:
-        """`epoch_seconds`, `loading_seconds` (those of them that went by waiting for batches), `accuracy` on test, `versions`."""
+        """`epoch_seconds`, `cpu_seconds`, `loading_seconds` (spent waiting for batches), `accuracy` on test, `versions`."""
         return self._ask("end")
 
     def __enter__(self) -> Self:

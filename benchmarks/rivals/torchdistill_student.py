@@ -5,7 +5,8 @@
 
 The folder holds `student.py` with `student.safetensors`, `teacher.py` with `teacher.safetensors`, and `train.npz` and
 `test.npz` with `inputs` (N, 1, H, W) uint8 and `labels` (N,). Each answer on stdout is one JSON document a line; the last one
-has `epoch_seconds`, `loading_seconds` (the part of them spent waiting for batches), `accuracy` and `versions`.
+has `epoch_seconds`, `cpu_seconds` (of this process in the same spans), `loading_seconds` (the part of them spent waiting for
+batches), `accuracy` and `versions`.
 
 torchdistill is driven as its examples/torchvision/image_classification.py does: a DistillationBox configured by a dict (which is
 what its YAML files load to), the teacher answering in every step, pictures varied one by one by torchvision in the DataLoader.
@@ -165,7 +166,7 @@ class Training:
     def __init__(self, job: Job, folder: Path) -> None:
         torch.set_num_threads(job.threads)
         set_seed(job.seed)
-        self.job, self.epoch_seconds, self.loading_seconds = job, list[float](), list[float]()
+        self.job, self.epochs = job, list[dict[str, float]]()
         found = datasets(job, folder)
         config = training_config(job, job.epochs * (len(found["train"]) // job.batch_size))
         self.student = load_network(folder, "student", job.student, job.channels_last)
@@ -177,29 +178,30 @@ class Training:
             self.box = get_distillation_box(teacher, self.student, *rest)
 
     def epoch(self) -> dict[str, float]:
-        """Train one. Its seconds, and which of them went by waiting for batches."""
-        waited = 0.0
+        """Train one. Its `seconds`, `cpu_seconds`, and `loading_seconds`, those that went by waiting for batches."""
+        waited, started_cpu = 0.0, time.process_time()
         started = ready = time.perf_counter()
-        self.box.pre_epoch_process(epoch=len(self.epoch_seconds))
+        self.box.pre_epoch_process(epoch=len(self.epochs))
         for inputs, labels, supplement in self.box.train_data_loader:
             waited += time.perf_counter() - ready
             loss = self.box.forward_process(inputs, labels, supplement)
             self.box.post_forward_process(loss=loss)
             if not math.isfinite(loss.item()):
-                raise ValueError(f"the loss became {loss.item()} in epoch {len(self.epoch_seconds) + 1}")
+                raise ValueError(f"the loss became {loss.item()} in epoch {len(self.epochs) + 1}")
             ready = time.perf_counter()
         self.box.post_epoch_process()
-        self.epoch_seconds.append(time.perf_counter() - started)
-        self.loading_seconds.append(waited)
-        return {"seconds": self.epoch_seconds[-1], "loading_seconds": waited}
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
+        self.epochs.append({"seconds": seconds, "cpu_seconds": cpu_seconds, "loading_seconds": waited})
+        return self.epochs[-1]
 
     @torch.inference_mode()
     def result(self) -> dict[str, Any]:
         self.student.eval()
         right = sum(int((self.student(inputs).argmax(1) == labels).sum()) for inputs, labels in self.box.val_data_loader)
         return {
-            "epoch_seconds": self.epoch_seconds,
-            "loading_seconds": self.loading_seconds,
+            "epoch_seconds": [epoch["seconds"] for epoch in self.epochs],
+            "cpu_seconds": [epoch["cpu_seconds"] for epoch in self.epochs],
+            "loading_seconds": [epoch["loading_seconds"] for epoch in self.epochs],
             "accuracy": right / len(self.box.val_data_loader.dataset),
             "versions": {name: version(name) for name in PACKAGES},
         }

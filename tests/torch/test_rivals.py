@@ -73,7 +73,7 @@ def test_torchdistill_learns(tmp_path: Path, data: Data) -> None:
         job = write_job(tmp_path / "job.json", SMALL, data, Augment(shift=2), recipe, taught)
         assert (json.loads(job.read_text())["teacher"] is not None) == taught
         with Rival(python, "torchdistill_student.py", job) as rival:
-            seconds = [rival.epoch(), rival.epoch()]
+            seconds = [rival.epoch().wall, rival.epoch().wall]
             end = rival.end()
         assert end["epoch_seconds"] == seconds
         assert all(0 < waited < whole for waited, whole in zip(end["loading_seconds"], seconds, strict=True))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgekd.bench.settings import Settings
 from edgekd.console import Console
+from edgekd.data.leakage import check_leakage
 from edgekd.data.sources import augment_of, load_data
 from edgekd.deployment import Deployment
 from edgekd.distill import loss
@@ -27,6 +28,8 @@ def prepare_run(project: Project, store: Store, console: Console, deployments: t
     from edgekd.students import find_family
 
     data = load_data(project.data, base=project.base)
+    for leak in check_leakage(data):
+        console.say(f"{leak.rule}: {leak.text}; {leak.next_step}")
     if len(data.contract.shape) != 3:
         raise InputError(f"[data] samples have shape {data.contract.shape}: students take pictures (C, H, W)")
     for item in project.distill.losses:

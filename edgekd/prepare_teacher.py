@@ -1,9 +1,11 @@
 """Teachers asked once: each is loaded, checked, made to fill its cache, and let go before the next one is loaded."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekd.errors import InputError
 from edgekd.project import TeacherSettings
 
 if TYPE_CHECKING:
@@ -55,6 +57,12 @@ def _prepare(
         fill()
     if verify_cache:
         run.console.say(f"teacher cache agrees within {cache.verify(teacher, views):.1e} of the largest logit")
+    suit = run.store.once("teacher check", [teacher.fingerprint, run.data.fingerprint], lambda: _suitability(run, teacher, cache))
+    for advice in suit["advice"]:
+        run.console.say(f"teacher {settings.model}: {advice['rule']}: {advice['text']}; {advice['next_step']}")
+    stopping = [advice for advice in suit["advice"] if advice["stop"]]
+    if stopping:
+        raise InputError(f"{stopping[0]['rule']}: {stopping[0]['text']}; {stopping[0]['next_step']}")
     record = run.store.once(
         "teacher accuracy",
         [teacher.fingerprint, run.data.fingerprint],
@@ -66,7 +74,24 @@ def _prepare(
             "runtime": teacher.runtime,
         },
     )
-    return cache, record
+    return cache, {**record, "check": suit}
+
+
+def _suitability(run: "Run", teacher: Any, cache: "TeacherCache") -> dict[str, Any]:
+    """What the cache says of the teacher in seconds, and what is advised."""
+    from edgekd.teachers.reference import linear_reference
+    from edgekd.teachers.suitability import assess
+
+    found = assess(
+        logits=cache.validation_logits(),
+        labels=run.data.validation.labels,
+        train_logits=cache.logits(0),
+        train_labels=run.data.train.labels,
+        reference_right=linear_reference(run.data, run.seed),
+        teacher_params=teacher.params,
+        student_params=max((run.params(candidate) for candidate in run.first_candidates()), default=None),
+    )
+    return asdict(found)
 
 
 def _together(run: "Run", answers: Any, members: list[dict[str, Any]]) -> dict[str, Any]:

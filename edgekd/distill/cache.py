@@ -144,10 +144,12 @@ class TeacherCache:
         request: FeatureRequest | None,
         opened: ExitStack,
     ) -> "dict[str, _Growing]":
-        """A file for each kind of answer that is to be kept."""
-        names: dict[str, tuple[str, Any]] = {"logits": (f"{stem}.logits.npy", np.float32)}
-        if answers.embedding is not None:
-            names["embedding"] = (f"{stem}.embedding.npy", np.float16)
+        """A file for each kind of answer that is to be kept and is not there yet: a view that is whole stays as it is."""
+        names: dict[str, tuple[str, Any]] = {}
+        if not (self.folder / f"{stem}.logits.npy").exists():
+            names["logits"] = (f"{stem}.logits.npy", np.float32)
+            if answers.embedding is not None:
+                names["embedding"] = (f"{stem}.embedding.npy", np.float16)
         if request:
             names |= {key: (_feature_file(stem, key, request), np.float16) for key in keys}
         found = answers.by_name()

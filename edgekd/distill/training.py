@@ -21,6 +21,7 @@ from edgekd.distill.learners.collaborative import Collaborative
 from edgekd.distill.learners.mutual import Mutual
 from edgekd.distill.learners.solo import Solo
 from edgekd.distill.objective import Objective
+from edgekd.distill.recipe import Recipe
 from edgekd.distill.rounding import with_rounded_weights
 from edgekd.distill.schemes.progressive import grow
 from edgekd.distill.stage import TEACHER, Stage, stage_keys
@@ -214,29 +215,30 @@ class Training:
     def _teachers(self, name: str, stage: Stage, done: dict[str, Record], objective: Objective) -> tuple[TeacherCache, ...]:
         if name == TEACHER:
             return self.caches
-        return (self._cache_of(done[name], name, stage, objective),)
-
-    def _cache_of(self, trained: Record, name: str, stage: Stage, objective: Objective) -> TeacherCache:
-        """The answers of a student of an earlier stage, as a teacher."""
+        trained = done[name]
         candidate = Candidate.of(trained["candidate"]["family"], trained["candidate"]["values"])
-        # Its layers pair by resolution: taps that the project names are the project's teacher's.
-        request = feature_request((), objective.needs)
-        teacher = self._as_teacher(candidate, trained, name, request, stage)
+        # Its layers pair by resolution: taps that the project names are those of the project's teacher.
+        return (self.teacher_cache(candidate, trained, name, stage.recipe, feature_request((), objective.needs)),)
+
+    def teacher_cache(
+        self, candidate: Candidate, trained: Record, name: str, recipe: Recipe, request: FeatureRequest | None
+    ) -> TeacherCache:
+        """The answers of a trained student as a teacher, for the views of a recipe, filled where they are missing."""
+        views = min(recipe.views, recipe.epochs)
+        teacher = self._as_teacher(candidate, trained, name, request, views)
         cache = open_cache(self.cache_root, teacher, self.data, self.augment, self.view_seed)
-        views = min(stage.recipe.views, stage.recipe.epochs)
         with self.console.bar(name, 1) as bar:
             cache.fill(teacher, views, lambda title, now, total: bar.at(now, "", f"{name}, {title}", total), request)
         return cache
 
     def _as_teacher(
-        self, candidate: Candidate, trained: Record, name: str, request: FeatureRequest | None, stage: Stage
+        self, candidate: Candidate, trained: Record, name: str, request: FeatureRequest | None, views: int
     ) -> LoadedTeacher:
         shape = resized_shape(candidate, self.data.contract.shape)
         tapped = tapped_teacher(self.module(candidate, trained), replace(self.data.contract, shape=shape), request)
         size = image_size(candidate, self.data.contract.shape)
         sample = prepare(self.data.validation.inputs[:SAMPLE], self.contract(candidate))
-        asked = len(self.data.train) * min(stage.recipe.views, stage.recipe.epochs)
-        teacher = accelerate(torch_teacher(name, tapped, code=""), tapped, sample, asked)
+        teacher = accelerate(torch_teacher(name, tapped, code=""), tapped, sample, views * len(self.data.train))
         if size is None:
             return teacher
         answer = teacher.answer

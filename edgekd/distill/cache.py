@@ -6,13 +6,15 @@ hash of all that the answers depend on (teacher, data, augmentation, seed, preci
 another name and renamed when whole, so that an interrupted fill goes on where it was.
 
     <root>/<key>/key.json · view-000.logits.npy (N, C) float32 · view-000.embedding.npy (N, D) float16 · validation.…
-                 · view-000.witness · view-000.<tap>.<form>.npy (N, C, H, W) float16, listed in view-000.features-<request>.json
+                 · view-000.witness · view-000.seconds
+                 · view-000.<tap>.<form>.npy (N, C, H, W) float16, listed in view-000.features-<request>.json
 """
 
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -69,6 +71,14 @@ class TeacherCache:
         """What `witness_of` gave for the pictures that the teacher answered for."""
         return self._text(f"view-{view:03}.witness")
 
+    def seconds(self, views: int) -> float:
+        """How long the teacher took to answer for the first `views` views, in whichever run it was asked."""
+        return sum(self._seconds(f"view-{view:03}") for view in range(views))
+
+    def _seconds(self, stem: str) -> float:
+        name = f"{stem}.seconds"
+        return float(json.loads(self._text(name))) if (self.folder / name).exists() else 0.0
+
     def validation_logits(self) -> NDArray[np.float32]:
         """(N, C) float32 on the validation split, as it is."""
         logits: NDArray[np.float32] = self._load("validation.logits.npy")
@@ -116,6 +126,7 @@ class TeacherCache:
         if there and (request is None or (self.folder / _listing(stem, request)).exists()):
             return 0
         keys: list[str] = []
+        started = time.monotonic()
         with storage_errors(f"the teacher cache in {self.folder}"), ExitStack() as opened:
             files: dict[str, _Growing] = {}
             for start in range(0, len(split), CHUNK):
@@ -128,6 +139,8 @@ class TeacherCache:
                 progress(f"teacher, {stem.replace('-', ' ')}", min(start + CHUNK, len(split)), len(split))
             if view is not None:
                 _write_text(self.folder / f"{stem}.witness", witness_of(split, view, self.seed, self.augment))
+                seconds = self._seconds(stem) + time.monotonic() - started
+                _write_text(self.folder / f"{stem}.seconds", json.dumps(seconds))
             # The logits last: their presence is what says that the view is whole.
             for name in sorted(files, key=lambda name: name == "logits"):
                 files[name].keep()

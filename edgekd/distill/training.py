@@ -130,6 +130,7 @@ class Training:
             "sha256": weights_hash(state),
             "curve": trained.curve,
             "stopped": trained.stopped,
+            "spent": _spent(trainer, stage, key, done),
         }
 
     def _trainer(
@@ -248,6 +249,17 @@ class Training:
             return answer(resize(inputs, size))
 
         return replace(teacher, answer=resized)
+
+
+def _spent(trainer: Trainer, stage: Stage, key: str, done: dict[str, Record]) -> dict[str, float]:
+    """Seconds of all that led to the trained student: each stage's training, each teacher's answering of the views, once.
+
+    A project's teacher is not trained here: its own training is not in it.
+    """
+    spent = {name: seconds for record in done.values() for name, seconds in record["spent"].items()}
+    views = min(stage.recipe.views, stage.recipe.epochs)
+    answered = {cache.folder.name: cache.seconds(views) for cache in (trainer.answers.caches if trainer.answers else ())}
+    return spent | answered | {key: trainer.state.seconds}
 
 
 def feature_request(taps: Sequence[Any], needs: frozenset[str]) -> FeatureRequest | None:

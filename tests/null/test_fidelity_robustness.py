@@ -7,12 +7,20 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from edgekd.data import RawArray, Split
 from edgekd.errors import InputError
 from edgekd.fidelity.corruptions import CORRUPTIONS, SEVERITIES
-from edgekd.fidelity.robustness import Network, Robustness, measure_robustness
+from edgekd.fidelity.robustness import (
+    CONDITIONS,
+    Network,
+    Robustness,
+    answers_under_corruption,
+    compare_robustness,
+    part_of,
+    spaced,
+    unsuited,
+)
 from edgekd.types import Contract
 
 CONTRACT = Contract(classes=("left", "right"), mean=(0.5,), std=(0.25,), value_max=255.0, shape=(1, 8, 8))
@@ -27,11 +35,12 @@ def sides(count: int) -> Split:
     return Split(inputs=inputs.astype(np.uint8), labels=labels, ids=np.arange(count) * 3)
 
 
-def lighter_side(inputs: NDArray[np.float32]) -> RawArray:
+def lighter_side(inputs: RawArray) -> RawArray:
+    inputs = inputs.astype(np.float32)
     return np.stack([inputs[..., :4].sum(axis=(1, 2, 3)), inputs[..., 4:].sum(axis=(1, 2, 3))], axis=1)
 
 
-def lighter_column(inputs: NDArray[np.float32]) -> RawArray:
+def lighter_column(inputs: RawArray) -> RawArray:
     """Looks at two columns only, so that it is easily misled."""
     return np.stack([inputs[:, 0, 3, 1], inputs[:, 0, 3, 6]], axis=1)
 
@@ -40,8 +49,8 @@ def always(answer: int) -> Network:
     return lambda inputs: np.tile(np.eye(2)[answer], (len(inputs), 1))
 
 
-def measured(split: Split, **networks: Network) -> Robustness:
-    return measure_robustness(networks, split, CONTRACT)
+def measured(split: Split, seed: int = 0, **networks: Network) -> Robustness:
+    return compare_robustness(answers_under_corruption(networks, split, CONTRACT, seed), split.labels, seed=seed)
 
 
 def test_figures_of_constant_networks() -> None:
@@ -100,7 +109,7 @@ def test_the_order_of_samples_does_not_matter() -> None:
 def test_another_seed_corrupts_otherwise() -> None:
     """Figures move with the seed, and are repeated by it."""
     networks = {"teacher": lighter_side, "student": lighter_column}
-    first, again, other = (measure_robustness(networks, sides(60), CONTRACT, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (measured(sides(60), seed, **networks) for seed in (0, 0, 1))
     assert first == again
     assert first.conditions != other.conditions
 
@@ -109,33 +118,43 @@ def test_samples_are_taken_from_the_whole_split() -> None:
     """Of a split that is sorted by class both classes are used; never more samples than there are."""
     split = sides(100)
     order = np.argsort(split.labels, kind="stable")
-    ordered = Split(inputs=split.inputs[order], labels=split.labels[order], ids=split.ids[order])
-    found = measure_robustness({"teacher": always(1)}, ordered, CONTRACT, samples=10)
+    ordered = part_of(part_of(split, order), spaced(100, 10))
+    found = measured(ordered, teacher=always(1))
     assert found.samples == 10
     assert found.networks["teacher"].clean_accuracy == pytest.approx(0.7)
-    assert measured(sides(20), teacher=lighter_side).samples == 20
+    assert list(spaced(20)) == list(range(20))
 
 
-def test_networks_get_normalised_pictures_of_their_size() -> None:
-    """float32 as the contract says, at most 100 at once."""
-    seen: list[NDArray[np.float32]] = []
+def test_answers_given_apart_are_those_given_together() -> None:
+    """A teacher that was asked earlier saw the same pictures: its answers fit those of networks that are asked later."""
+    split = sides(130)
+    together = answers_under_corruption({"teacher": lighter_side, "student": lighter_column}, split, CONTRACT, 3)
+    apart = [answers_under_corruption({"one": network}, split, CONTRACT, 3)["one"] for network in (lighter_side, lighter_column)]
+    assert np.array_equal(together["teacher"], apart[0])
+    assert np.array_equal(together["student"], apart[1])
 
-    def spy(inputs: NDArray[np.float32]) -> RawArray:
+
+def test_networks_get_raw_pictures_of_their_size() -> None:
+    """As the source has them, since each network prepares them in its own way; at most 100 at once, 76 times."""
+    seen: list[RawArray] = []
+
+    def spy(inputs: RawArray) -> RawArray:
         seen.append(inputs)
         return lighter_side(inputs)
 
-    measured(sides(130), teacher=spy)
+    split = sides(130)
+    measured(split, teacher=spy)
     assert {inputs.shape for inputs in seen} == {(100, 1, 8, 8), (30, 1, 8, 8)}
-    assert all(inputs.dtype == np.float32 for inputs in seen)
-    assert min(inputs.min() for inputs in seen) == pytest.approx(-2)
-    assert max(inputs.max() for inputs in seen) == pytest.approx(2)
+    assert {inputs.dtype for inputs in seen} == {split.inputs.dtype}
+    assert len(seen) == 2 * len(CONDITIONS) == 2 * 76
+    assert np.array_equal(np.concatenate(seen[:2]), split.inputs)
 
 
 @pytest.mark.parametrize(
     ("networks", "message"),
     [
         ({"student": lighter_side}, "there is no network 'teacher' to compare with (there is: student)"),
-        ({"teacher": lambda inputs: np.full((len(inputs), 2), np.nan)}, "'teacher' under no corruption: expected finite"),
+        ({"teacher": lambda inputs: np.full((len(inputs), 2), np.nan)}, "'teacher' under clean 0: expected finite"),
         ({"teacher": lambda inputs: np.ones((len(inputs), 3))}, "shape (20, 2), found shape (20, 3)"),
     ],
 )
@@ -146,17 +165,29 @@ def test_networks_that_cannot_be_judged_are_refused(networks: dict[str, Network]
     assert message in str(caught.value)
 
 
-def test_features_cannot_be_corrupted() -> None:
-    """Robustness is of pictures; other samples are refused, not passed through unchanged."""
-    split = Split(inputs=np.ones((5, 3), np.float32), labels=np.zeros(5, np.int64), ids=np.arange(5))
-    with pytest.raises(InputError, match="corruptions need pictures"):
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        (np.ones((5, 3), np.float32), "corruptions need pictures"),
+        (np.ones((5, 1, 3, 8), np.float32), "4 x 4 pixels or more"),
+        (np.full((5, 1, 8, 8), -1, np.float32), "raw values from 0 to 255"),
+        (np.ones((0, 1, 8, 8), np.float32), "no samples"),
+    ],
+)
+def test_what_cannot_be_corrupted_says_why(inputs: RawArray, reason: str) -> None:
+    """Features, tiny pictures, normalised values and nothing at all are refused, not passed through unchanged."""
+    split = Split(inputs=inputs, labels=np.zeros(len(inputs), np.int64), ids=np.arange(len(inputs)))
+    assert reason in unsuited(split, CONTRACT)
+    with pytest.raises(InputError, match=reason):
         measured(split, teacher=lighter_side)
+    assert unsuited(sides(10), CONTRACT) == ""
 
 
-def test_an_empty_split_is_refused() -> None:
-    """No mean of nothing."""
-    with pytest.raises(InputError, match="over 0 samples: expected at least 1"):
-        measured(sides(0), teacher=lighter_side)
+def test_answers_of_another_shape_are_refused() -> None:
+    """Answers to other conditions, or to other samples, are not compared."""
+    answers = answers_under_corruption({"teacher": lighter_side}, sides(20), CONTRACT)
+    with pytest.raises(InputError, match=r"answers of 'student' have shape \(75, 20\), expected \(76, 20\)"):
+        compare_robustness({**answers, "student": answers["teacher"][1:]}, sides(20).labels)
 
 
 def test_fidelity_needs_no_torch() -> None:

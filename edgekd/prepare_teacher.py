@@ -49,8 +49,11 @@ def _prepare(
     cache = open_cache(training.cache_root, teacher, run.data, training.augment, run.seed)
     with run.console.bar("teacher", 1) as bar:
 
+        def show(title: str, done: int, total: int) -> None:
+            bar.at(done, "", title, total)
+
         def fill() -> int:
-            return cache.fill(teacher, views, lambda title, done, total: bar.at(done, "", title, total), request)
+            return cache.fill(teacher, views, show, request) + cache.fill_corrupted(teacher, show)
 
         run.store.once("teacher", teacher.fingerprint, fill)
         # What was recorded may since have been deleted; filling again costs nothing where it was not.

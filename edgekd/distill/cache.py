@@ -6,6 +6,7 @@ hash of all that the answers depend on (teacher, data, augmentation, seed, preci
 another name and renamed when whole, so that an interrupted fill goes on where it was.
 
     <root>/<key>/key.json · view-000.logits.npy (N, C) float32 · view-000.embedding.npy (N, D) float16 · validation.…
+                 · corrupted-<version>-<samples>.logits.npy (76, n, C) float32: test samples under each corruption
                  · view-000.witness · view-000.seconds
                  · view-000.<tap>.<form>.npy (N, C, H, W) float16, listed in view-000.features-<request>.json
 """
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from edgekd.data import Data, Split, normalise
 from edgekd.data.views import Augment, render
 from edgekd.errors import InputError, StorageError, storage_errors
+from edgekd.fidelity import corruptions, robustness
 from edgekd.teachers import FeatureRequest, Teacher, TeacherOutputs
 from edgekd.types import digest
 
@@ -89,6 +91,15 @@ class TeacherCache:
         logits: NDArray[np.float32] = self._load("test.logits.npy")
         return logits
 
+    def test_embedding(self) -> NDArray[np.float16] | None:
+        """(N, D) float16 on the test split, or None where the teacher shows no embedding."""
+        return self._load("test.embedding.npy") if (self.folder / "test.embedding.npy").exists() else None
+
+    def corrupted_logits(self) -> NDArray[np.float32]:
+        """(76, n, C) float32 under each of `robustness.CONDITIONS`, on n test samples: what `fill_corrupted` kept."""
+        logits: NDArray[np.float32] = self._load(self._corrupted_file(robustness.spaced(len(self.data.test))))
+        return logits
+
     def _text(self, name: str) -> str:
         try:
             return (self.folder / name).read_text()
@@ -112,6 +123,26 @@ class TeacherCache:
         for name, split in (("validation", self.data.validation), ("test", self.data.test)):
             calls += self._fill_one(name, split, teacher, None, progress, None)
         return calls
+
+    def fill_corrupted(self, teacher: Teacher, progress: Progress) -> int:
+        """Ask the teacher about the corrupted test samples, if it was not yet. Returns teacher calls, in samples.
+
+        The folder's seed is that of the corruptions. Samples that cannot be corrupted (`robustness.unsuited`) are left out.
+        """
+        contract, rows = self.data.contract, robustness.spaced(len(self.data.test))
+        split, file = robustness.part_of(self.data.test, rows), self.folder / self._corrupted_file(rows)
+        if file.exists() or robustness.unsuited(split, contract):
+            return 0
+        shape = len(robustness.CONDITIONS), len(rows), len(contract.classes)
+        with storage_errors(f"the teacher cache in {self.folder}"), _Growing(file, shape, np.float32) as growing:
+            for number, pictures in enumerate(robustness.corrupted(split, self.seed, contract.value_max), start=1):
+                growing.add(teacher.outputs(normalise(pictures, contract)).logits[None])
+                progress("teacher, corrupted pictures", number, shape[0])
+            growing.keep()
+        return shape[0] * shape[1]
+
+    def _corrupted_file(self, rows: NDArray[np.int64]) -> str:
+        return f"corrupted-{corruptions.VERSION}-{len(rows)}.logits.npy"
 
     def _fill_one(
         self,

@@ -29,6 +29,8 @@ from edgekd.fidelity.fields import (
     resample_in_black,
 )
 
+VERSION = 1
+"""Of the pictures: to be raised with any change of them, since answers to them are kept. 1, the first."""
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST_SIDE = 4
 """In pixels: below it no share of a side is a pixel."""

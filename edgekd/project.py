@@ -143,6 +143,11 @@ def make_project(raw: dict[str, Any], base: Path) -> Project:
     )
 
 
+def with_tuning(project: Project, trials: int) -> Project:
+    """The project as if its file said `[distill] tune_trials`."""
+    return make_project({**project.raw, "distill": {**project.raw.get("distill", {}), "tune_trials": trials}}, project.base)
+
+
 def _listed(table: Any) -> list[Any]:
     """One table, or an array of them."""
     if table == []:

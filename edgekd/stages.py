@@ -19,7 +19,7 @@ from edgekd.build import FLOAT, build, calibration_inputs, from_record, moved, t
 from edgekd.console import Console
 from edgekd.data import Data, Split
 from edgekd.deployment import Deployment
-from edgekd.distill.recipe import Scheme
+from edgekd.distill.recipe import Recipe, Scheme
 from edgekd.distill.schemes import find_scheme
 from edgekd.distill.stage import Plan, Stage
 from edgekd.distill.training import Training
@@ -45,7 +45,12 @@ def failure_record(error: StageError) -> Record:
 
 @dataclass(kw_only=True)
 class Run:
-    """Everything that the stages of one run need. `teacher_accuracy` is on the validation split."""
+    """Everything that the stages of one run need.
+
+    Args:
+        teacher_accuracy: on the validation split.
+        tuned: the recipe that tuning chose for the finalists; None where nothing was tuned.
+    """
 
     project: Project
     store: Store
@@ -57,10 +62,16 @@ class Run:
     training: Training
     teacher_accuracy: float = 0.0
     teacher: Record = field(default_factory=dict)
+    tuned: Recipe | None = None
 
     @property
     def seed(self) -> int:
         return self.project.search.seed
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of the finalists."""
+        return self.tuned or self.project.distill
 
     @property
     def space(self) -> dict[str, tuple[Scalar, ...]]:
@@ -134,10 +145,13 @@ class Run:
 
     # Training ------------------------------------------------------------------------------------------------------
 
-    def train(self, candidate: Candidate, stage: str, epochs: int, trial: Trial | None = None) -> Record:
+    def train(
+        self, candidate: Candidate, stage: str, epochs: int, trial: Trial | None = None, recipe: Recipe | None = None
+    ) -> Record:
         """Weights file, curve and accuracy of the candidate after `epochs`; a stopped or failed one says so.
 
-        A rung ranks candidates by a short direct training; the final one follows the project's scheme.
+        A rung ranks candidates by a short direct training; the final one follows the project's scheme. `recipe` is tried in
+        place of the project's.
         """
         told: set[int] = set()
 
@@ -145,16 +159,20 @@ class Run:
             told.add(epoch)
             return trial is not None and trial.report(epoch, accuracy)
 
-        result = self.training.run(self.stages_for(candidate, stage, epochs), stage, on_epoch)
+        result = self.training.run(self.stages_for(candidate, stage, epochs, recipe), stage, on_epoch)
         for point in result["curve"]:
             # A recorded training is told to the sampler as if it ran now: the search goes on as it would have.
             if point["epoch"] not in told:
                 on_epoch(point["epoch"], point["accuracy"])
         return result
 
-    def stages_for(self, candidate: Candidate, stage: str, epochs: int) -> tuple[Stage, ...]:
-        recipe = replace(self.project.distill, epochs=epochs)
-        plan = Plan(
+    def stages_for(self, candidate: Candidate, stage: str, epochs: int, recipe: Recipe | None = None) -> tuple[Stage, ...]:
+        recipe = recipe or (self.recipe if stage == "final" else self.project.distill)
+        scheme = recipe.scheme if stage == "final" else Scheme()
+        return find_scheme(scheme.name, scheme.numbers)(self.plan(candidate, replace(recipe, epochs=epochs)))
+
+    def plan(self, candidate: Candidate, recipe: Recipe) -> Plan:
+        return Plan(
             candidate=candidate,
             recipe=recipe,
             seed=self.seed,
@@ -162,8 +180,6 @@ class Run:
             params=self.params,
             teacher_params=self.teacher.get("params"),
         )
-        scheme = recipe.scheme if stage == "final" else Scheme()
-        return find_scheme(scheme.name, scheme.numbers)(plan)
 
     def program(self, candidate: Candidate, trained: Record) -> Program:
         """The trained student, read back from its weights file."""

@@ -66,6 +66,8 @@ class Recipe:
     combine: str = "mean_probabilities"
     """How several teachers become one target."""
     scheme: Scheme = Scheme()
+    tune_trials: int = 0
+    """Short trainings that try other weights, temperatures and learning rates, the recipe's own first; 0 takes it as it is."""
 
     def __post_init__(self) -> None:
         whole = {"epochs": self.epochs, "batch_size": self.batch_size, "views": self.views, "threads": self.threads or 1}
@@ -82,6 +84,10 @@ class Recipe:
         for name in ("momentum", "average_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"[distill] {name} is {getattr(self, name)}, expected 0 up to below 1")
+        if self.tune_trials != 0 and not 2 <= self.tune_trials <= 10_000:
+            raise InputError(
+                f"[distill] tune_trials is {self.tune_trials}, expected 0 or 2 and more: the first is the project's own"
+            )
         if self.task_weight + sum(item.weight for item in self.losses) <= 0:
             raise InputError("[distill] all weights are 0: give task_weight or a loss a weight above 0")
 

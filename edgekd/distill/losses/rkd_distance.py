@@ -1,11 +1,10 @@
-"""Relational distillation: distances and angles among a batch's embeddings, which need no common dimension."""
+"""Relational distillation by distances among a batch's embeddings, which need no common dimension."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from edgekd.distill import Batch, Outputs
-from edgekd.distill.losses.arithmetic import unit
 from edgekd.distill.losses.base import Loss
 
 
@@ -27,33 +26,9 @@ def rkd_distance() -> Loss:
     return Loss("rkd_distance", formula, needs={"embedding"}, smallest_batch=2)
 
 
-def rkd_angle() -> Loss:
-    """Smooth absolute difference between the cosines of the angles that all triples of samples form.
-
-    Two samples at one point span no angle: its cosine counts as 0 and gives no gradient. Batches of 16 or more are advised;
-    memory grows with B³ + B²·D.
-
-    Returns:
-        A loss over embeddings (B, D), B from 3: mean over all B³ triples, the degenerate ones included. Usual weight 50.
-
-    Source: Park et al. 2019, arXiv:1904.05068, the angle-wise loss; the mean over triples is its authors' code's.
-    """
-
-    def formula(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        return F.smooth_l1_loss(_cosines(student.embedding), _cosines(teacher.embedding))
-
-    return Loss("rkd_angle", formula, needs={"embedding"}, smallest_batch=3)
-
-
 def _distances(embedding: Tensor) -> Tensor:
     """(B, B), in units of the mean of those above 0."""
     # By differences: through a product of matrices close points would lose their digits.
     distances = torch.cdist(embedding, embedding, compute_mode="donot_use_mm_for_euclid_dist")
     mean = distances.sum() / (distances > 0).sum().clamp(min=1)
     return distances / torch.where(mean > 0, mean, 1)
-
-
-def _cosines(embedding: Tensor) -> Tensor:
-    """(B, B, B): of the angle at i between j and k."""
-    directions = unit(embedding.unsqueeze(0) - embedding.unsqueeze(1))
-    return directions @ directions.transpose(1, 2)

@@ -273,7 +273,15 @@ class _Growing:
         return self
 
     def add(self, rows: NDArray[Any]) -> None:
-        self._values[self._done : self._done + len(rows)] = rows
+        try:
+            with np.errstate(over="raise"):
+                self._values[self._done : self._done + len(rows)] = rows
+        except FloatingPointError as error:
+            largest, kind = np.abs(rows).max(), self._values.dtype
+            raise InputError(
+                f"teacher cache {self._path.stem}: the teacher gives values up to {largest:.2g}, {kind} ends at "
+                f"{np.finfo(kind).max:.2g}: tap layers after a normalisation"
+            ) from error
         self._done += len(rows)
 
     def keep(self) -> None:

@@ -12,6 +12,7 @@ from edgekd.distill import LOSSES, Batch, Outputs
 from edgekd.distill import loss as make_loss
 from edgekd.distill.ensemble import combine
 from edgekd.distill.recipe import Recipe, WeightedLoss
+from edgekd.errors import InputError
 from edgekd.plugins import load_attribute
 
 TASK = "task"
@@ -25,13 +26,18 @@ class Objective(nn.Module):
 
     Args:
         recipe: weights, losses, and how several teachers are combined.
-        taught: whether there is a teacher; without one only losses that look at the student alone stay.
+        taught: whether there is a teacher; without one only losses that look at the student alone stay. Of weight 0, none do.
+
+    Raises:
+        InputError: for losses that are not known or do not take their numbers; for `normalize` without `task_weight`.
     """
 
     def __init__(self, recipe: Recipe, taught: bool) -> None:
         super().__init__()
         self.task_weight, self.combination, self.normalize = recipe.task_weight, recipe.combine, recipe.normalize
-        self.terms = [_Term(item) for item in recipe.losses]
+        if recipe.normalize and not recipe.task_weight:
+            raise InputError("[distill] normalize measures losses by the labels' own: give task_weight a number above 0")
+        self.terms = [_Term(item) for item in recipe.losses if item.weight]
         self.terms = [term for term in self.terms if taught or not term.needs_teacher]
         self.scales: dict[str, float] = {}
         # Losses with weights of their own are trained, averaged and kept with the student.

@@ -5,6 +5,7 @@ network as it was built.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -91,12 +92,18 @@ def layer_at(network: nn.Module, path: str) -> nn.Module:
 def spatial_taps(network: nn.Module, shape: tuple[int, ...]) -> dict[str, str]:
     """The last layer at each resolution, keyed `stride1`, `stride2`, …: how much smaller than the input its map is.
 
-    Two networks pair by these keys whatever they are made of. The global pooling's single position is no feature map.
+    Two networks pair by these keys whatever they are made of. The global pooling's single position is no feature map. A layer
+    that is run more than once has no resolution of its own; one that shrinks height and width unlike may have its channels
+    last. Both are left out.
     """
+    sizes = feature_sizes(network, shape)
+    runs = Counter(path for path, _ in sizes)
     last: dict[str, str] = {}
-    for path, size in feature_sizes(network, shape):
-        if path and min(size) > 1:
-            last[f"stride{2 ** round(math.log2(shape[1] / size[0]))}"] = path
+    for path, size in sizes:
+        if path and min(size) > 1 and runs[path] == 1:
+            down, across = (round(math.log2(whole / part)) for whole, part in zip(shape[1:], size, strict=True))
+            if down == across >= 0:
+                last[f"stride{2**down}"] = path
     return last
 
 
@@ -106,7 +113,8 @@ def feature_sizes(network: nn.Module, shape: tuple[int, ...]) -> list[tuple[str,
 
     def note(path: str) -> Any:
         def hook(module: nn.Module, given: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4:
+            # One sample goes in: what comes out in other numbers is a parametrized weight, or windows of a picture.
+            if isinstance(output, Tensor) and output.ndim == 4 and len(output) == 1:
                 found.append((path, (output.shape[2], output.shape[3])))
 
         return hook

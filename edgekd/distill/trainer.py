@@ -22,6 +22,7 @@ from edgekd.distill import Batch, Outputs, detectors
 from edgekd.distill.answers import Answers
 from edgekd.distill.cache import witness_of
 from edgekd.distill.checkpoint import load_checkpoint, save_checkpoint
+from edgekd.distill.gradients import backward_apart
 from edgekd.distill.learners import Learner
 from edgekd.distill.objective import TASK, gradient_scales
 from edgekd.distill.recipe import Recipe, average_decay, rate
@@ -29,6 +30,8 @@ from edgekd.distill.rounding import stripped
 from edgekd.types import Contract
 
 CHECKPOINT_SECONDS = 20.0
+STEP_SEEDS = 1_000_003
+"""Between the seeds of two trainings' steps: a prime above the steps that trainings with neighbouring seeds would share."""
 
 Curve = list[dict[str, Any]]
 
@@ -94,7 +97,7 @@ class Trainer:
         on_epoch: Callable[[int, float], bool] = lambda epoch, accuracy: False,
         on_step: Callable[[Step], None] = lambda step: None,
     ) -> None:
-        torch.set_num_threads(recipe.threads or os.cpu_count() or 1)
+        use_threads(recipe)
         torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.data, self.contract, self.recipe, self.answers, self.augment = data, contract, recipe, answers, augment
@@ -191,7 +194,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate(state.step, self.steps, self.recipe.learning_rate)
         self.optimizer.zero_grad()
-        told = self.learner.learn(batch, teachers)
+        with torch.random.fork_rng(devices=[]):
+            # What a network draws, for dropout say, is a function of (seed, step): a training that goes on draws it again.
+            torch.manual_seed((self.seed * STEP_SEEDS + state.step) % 2**63)
+            told = self.learner.learn(batch, teachers)
         value = _total(told.parts).item()
         detectors.not_a_number(value, state.step + 1)
         if state.step % self.steps_per_epoch == 0 and len(told.parts) > 1 and TASK in told.parts:
@@ -217,22 +223,14 @@ class Trainer:
         )
 
     def _backward_apart(self, parts: Mapping[str, Tensor], epoch: int) -> None:
-        """The step's gradient, term by term: how long each is says what the weights really are.
-
-        Once an epoch, in place of that step's single backward pass. Under `normalize` the scales are set here, for the
-        epoch; this very step still takes those of the epoch before.
-        """
-        norms: dict[str, float] = {}
-        for name, value in parts.items():
-            found = torch.autograd.grad(value, self.parameters, retain_graph=True, allow_unused=True)
-            norms[name] = float(torch.stack([g.norm() for g in found if g is not None]).norm())
-            for parameter, gradient in zip(self.parameters, found, strict=True):
-                if gradient is not None:
-                    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        """Once an epoch, in place of a step's single backward pass. Under `normalize` the scales are set here, for the epoch;
+        this very step still takes those of the epoch before."""
+        norms = backward_apart(parts, self.parameters, TASK)
         objective = self.learner.objective
         self.state.ratios = {name: norm / max(norms[TASK], 1e-12) for name, norm in norms.items() if name != TASK}
         if epoch > 0:
-            detectors.dead_kd_term(self.state.ratios)
+            # What a learner adds of its own may come in slowly, and fade where peers agree: only the recipe's are judged.
+            detectors.dead_kd_term({name: ratio for name, ratio in self.state.ratios.items() if name in objective.weights})
         if self.recipe.normalize:
             weights = {name: weight * objective.scales.get(name, 1.0) for name, weight in objective.weights.items()}
             scales = gradient_scales({name: norm for name, norm in norms.items() if name in weights}, weights)
@@ -282,6 +280,11 @@ def predict(module: nn.Module, inputs: Any, device: torch.device | None = None, 
     module.eval()
     chunks = [torch.from_numpy(inputs[i : i + batch]).to(device or "cpu") for i in range(0, len(inputs), batch)]
     return torch.cat([module(chunk).cpu() for chunk in chunks]).numpy()
+
+
+def use_threads(recipe: Recipe) -> None:
+    """Sums differ in their last bits by the number of threads: all that a training computes takes the recipe's."""
+    torch.set_num_threads(recipe.threads or os.cpu_count() or 1)
 
 
 def _total(parts: Mapping[str, Tensor]) -> Tensor:

@@ -21,13 +21,13 @@ from edgekd.distill.learners.collaborative import Collaborative
 from edgekd.distill.learners.mutual import Mutual
 from edgekd.distill.learners.solo import Solo
 from edgekd.distill.objective import Objective
-from edgekd.distill.recipe import Recipe
+from edgekd.distill.recipe import Recipe, Tap
 from edgekd.distill.rounding import with_rounded_weights
 from edgekd.distill.schemes.progressive import grow
 from edgekd.distill.stage import TEACHER, Stage, stage_keys
 from edgekd.distill.taps import Tapped, spatial_taps
-from edgekd.distill.trainer import Step, Trainer
-from edgekd.errors import InputError, StageError, storage_errors
+from edgekd.distill.trainer import Step, Trainer, use_threads
+from edgekd.errors import InputError, StageError, did_you_mean, storage_errors
 from edgekd.store import Store
 from edgekd.students import Family, image_size, resized_shape
 from edgekd.students.program import build_student, weights_hash
@@ -83,7 +83,7 @@ class Training:
             record: Record = self.store.once("distil", key, train)
             done[stage.name] = record
             if record["failure"] is not None:
-                break
+                return record if last else _failed_before(stage, record)
         return record
 
     def _trainer_of(self, stage: Stage, key: str, label: str, done: dict[str, Record], on_epoch: OnEpoch) -> Callable[[], Record]:
@@ -99,6 +99,7 @@ class Training:
         return replace(self.data.contract, image_size=image_size(candidate, self.data.contract.shape))
 
     def _train(self, stage: Stage, key: str, label: str, done: dict[str, Record], on_epoch: OnEpoch) -> Record:
+        use_threads(stage.recipe)
         folder = self.store.folder / "candidates" / stage.candidate.id / f"{label}-{key[:8]}"
         with storage_errors(str(folder)):
             folder.mkdir(parents=True, exist_ok=True)
@@ -117,6 +118,7 @@ class Training:
                     self.console.say(f"{stage.candidate.id}: {stage.recipe.epochs} epochs, about {minutes:.1f} min")
                 trained = trainer.run()
             except StageError as error:
+                checkpoint.unlink(missing_ok=True)
                 failure = {"stage": error.stage, "cause": error.cause, "hint": error.hint}
                 return {"failure": failure, "curve": trainer.state.curve if trainer else [], "stopped": "", "stage": label}
         state = trained.module.state_dict()
@@ -136,12 +138,13 @@ class Training:
     def _trainer(
         self, stage: Stage, done: dict[str, Record], checkpoint: Path, on_epoch: OnEpoch, on_step: Callable[[Step], None]
     ) -> Trainer:
-        objective = Objective(stage.recipe, taught=bool(stage.taught_by))
+        taught = any(name != TEACHER or self.caches for name in stage.taught_by)
+        objective = Objective(stage.recipe, taught=taught)
         caches = tuple(cache for name in stage.taught_by for cache in self._teachers(name, stage, done, objective))
         learner, keys = self._learner(stage, done, objective, caches)
         answers = None
         if caches:
-            request = feature_request(stage.recipe.taps, objective.needs)
+            request = _request(stage, objective)
             answers = Answers(caches=caches, embedding="embedding" in objective.needs, request=request, keys=keys)
         return Trainer(
             learner,
@@ -196,19 +199,18 @@ class Training:
         caches: Sequence[TeacherCache],
     ) -> dict[str, str]:
         """Key to path of the student's layers that its losses look at: those that the teacher has too, if it is asked."""
-        request = feature_request(stage.recipe.taps, objective.needs)
-        if request is None:
+        request = _request(stage, objective)
+        if request is None or not caches:
             return spatial_taps(network, shape) if "student features" in objective.needs else {}
         if len(caches) > 1:
             raise InputError("[distill] losses on feature maps take one teacher: their maps cannot be combined")
-        if stage.recipe.taps:
-            return {tap.teacher: tap.student for tap in stage.recipe.taps}
+        if request.paths:
+            return _named_taps(stage.recipe.taps, network)
         theirs = caches[0].feature_keys(request)
         taps = {key: path for key, path in spatial_taps(network, shape).items() if key in theirs}
         if not taps:
-            raise InputError(
-                f"[distill] no layer of the student has a resolution of the teacher's ({', '.join(theirs)}): name taps"
-            )
+            found = f"no layer of the student has a resolution of the teacher's ({', '.join(theirs)})"
+            raise StageError("distil", found, "name [distill] taps")
         return taps
 
     # What teaches it -----------------------------------------------------------------------------------------------
@@ -251,6 +253,27 @@ class Training:
         return replace(teacher, answer=resized)
 
 
+def _failed_before(stage: Stage, record: Record) -> Record:
+    """A stage's failure as its scheme's: what failed is said, and its curve is not the wanted student's."""
+    failure = {**record["failure"], "cause": f"stage '{stage.name}': {record['failure']['cause']}"}
+    return {**record, "failure": failure, "curve": []}
+
+
+def _request(stage: Stage, objective: Objective) -> FeatureRequest | None:
+    """Taps that a project names are layers of its teacher: a student that teaches is asked for every resolution."""
+    return feature_request(stage.recipe.taps if stage.taught_by == (TEACHER,) else (), objective.needs)
+
+
+def _named_taps(taps: Sequence[Tap], network: nn.Module) -> dict[str, str]:
+    """Teacher's path to student's. Raises StageError for a layer that this candidate has not: another may have it."""
+    known = dict(network.named_modules())
+    for tap in taps:
+        if tap.student not in known:
+            cause = f"the student has no layer '{tap.student}'" + did_you_mean(tap.student, filter(None, known))
+            raise StageError("distil", cause, "name [distill] taps that all candidates have, or none")
+    return {tap.teacher: tap.student for tap in taps}
+
+
 def _spent(trainer: Trainer, stage: Stage, key: str, done: dict[str, Record]) -> dict[str, float]:
     """Seconds of all that led to the trained student: each stage's training, each teacher's answering of the views, once.
 
@@ -262,8 +285,12 @@ def _spent(trainer: Trainer, stage: Stage, key: str, done: dict[str, Record]) ->
     return spent | answered | {key: trainer.state.seconds}
 
 
-def feature_request(taps: Sequence[Any], needs: frozenset[str]) -> FeatureRequest | None:
+def feature_request(taps: Sequence[Tap], needs: frozenset[str]) -> FeatureRequest | None:
     """The feature maps to ask a teacher for: those at `taps`, or at every resolution; None where no loss looks at any."""
     if "features" not in needs and "energy" not in needs:
         return None
-    return FeatureRequest(paths=tuple(tap.teacher for tap in taps), energy="features" not in needs)
+    paths = [tap.teacher for tap in taps]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise InputError(f"[distill] taps name the teacher's layer '{path}' twice: each learns from a layer of its own")
+    return FeatureRequest(paths=tuple(paths), energy="features" not in needs)

@@ -6,6 +6,7 @@ The ensemble is detached in the divergence: it teaches, and learns from the labe
 
 import copy
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -29,13 +30,22 @@ class Collaborative(nn.Module):
 
     Args:
         networks: one `nn.Sequential` student a branch, alike but for their first weights; the first gives the trunk.
+        objective: losses on logits only: the ensemble has nothing else.
         shape: of one input (C, H, W).
+        epochs: of the training, over a quarter of which the divergence comes in.
+
+    Raises:
+        InputError: for a network that is no sequence or has a single resolution, or a loss that looks at more than logits.
     """
 
     def __init__(self, networks: Sequence[nn.Module], objective: Objective, shape: tuple[int, ...], epochs: int) -> None:
         super().__init__()
+        more = sorted(objective.needs - {"logits"})
+        if more:
+            raise InputError(f"scheme 'collaborative' takes losses on logits only, [distill] losses look at {', '.join(more)}")
         self.objective, self.ramp = objective, max(1.0, RAMP_SHARE * epochs)
         split = trunk_length(networks[0], shape)
+        self.names = [name for name, _ in networks[0].named_children()]
         self.trunk = nn.Sequential(*list(networks[0].children())[:split])
         self.branches = nn.ModuleList([nn.Sequential(*list(network.children())[split:]) for network in networks])
         with torch.no_grad():
@@ -66,7 +76,8 @@ class Collaborative(nn.Module):
         return TEMPERATURE**2 * torch.stack(found).sum()
 
     def student(self) -> nn.Module:
-        return nn.Sequential(*self.trunk.children(), *self.branches[0].children())
+        layers = [*self.trunk.children(), *self.branches[0].children()]
+        return nn.Sequential(OrderedDict(zip(self.names, layers, strict=True)))
 
 
 def trunk_length(network: nn.Module, shape: tuple[int, ...]) -> int:
@@ -74,9 +85,11 @@ def trunk_length(network: nn.Module, shape: tuple[int, ...]) -> int:
 
     Raises InputError for a network that is no sequence, or has a single resolution.
     """
-    if not isinstance(network, nn.Sequential):
+    # One with a `forward` of its own may do anything between its layers.
+    if not isinstance(network, nn.Sequential) or type(network).forward is not nn.Sequential.forward:
         raise InputError("scheme 'collaborative' needs a student that is an nn.Sequential, as those of resnet and mbconv are")
     strides = sorted(spatial_taps(network, shape).items(), key=lambda item: int(item[0].removeprefix("stride")))
     if len(strides) < 2:
         raise InputError("scheme 'collaborative' needs a student that works at two resolutions at least")
-    return int(strides[-2][1].split(".")[0]) + 1
+    names = [name for name, _ in network.named_children()]
+    return names.index(strides[-2][1].split(".")[0]) + 1

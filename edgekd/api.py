@@ -4,13 +4,22 @@ from pathlib import Path
 from typing import Any
 
 
-def run(project: str | Path, out: str | Path = "run", *, replay: str | Path | None = None) -> dict[str, Any]:
+def run(
+    project: str | Path,
+    out: str | Path = "run",
+    *,
+    replay: str | Path | None = None,
+    honest: int | None = None,
+    tune: int | None = None,
+) -> dict[str, Any]:
     """What `edgekd distill PROJECT --out OUT` does.
 
     Args:
         project: a project file.
         out: the run's folder; a run that was stopped goes on there.
         replay: another run's folder whose recorded measurements are taken instead of measuring.
+        honest: seeds, at least 3, over which what was selected is compared with the same student trained without a teacher.
+        tune: short trainings, at least 2, that search the numbers of the recipe; None goes by the project.
 
     Returns:
         The report, as in `out`/report.json.
@@ -19,9 +28,11 @@ def run(project: str | Path, out: str | Path = "run", *, replay: str | Path | No
         EdgekdError: its subclasses say what went wrong (edgekd/errors.py).
     """
     from edgekd.pipeline import distill
-    from edgekd.project import read_project
+    from edgekd.project import read_project, with_tuning
 
-    return distill(read_project(Path(project)), Path(out), replay=None if replay is None else Path(replay))
+    read = read_project(Path(project))
+    chosen = read if tune is None else with_tuning(read, tune)
+    return distill(chosen, Path(out), replay=None if replay is None else Path(replay), honest=honest)
 
 
 def measure(

@@ -30,7 +30,10 @@ def demo(out: Out = Path("demo-run"), json_file: Json = None) -> None:
     _put(json_file, run(demo_project(), out))
 
 
-@app.command(epilog="Examples: edgekd distill --init; edgekd distill project.toml --out run")
+@app.command(
+    epilog="Examples: edgekd distill --init; edgekd distill project.toml --out run; "
+    "edgekd distill project.toml --tune 12; edgekd distill project.toml --honest --seeds 5"
+)
 def distill(
     project: Annotated[Path | None, typer.Argument(help="The project file.")] = None,
     out: Out = Path("run"),
@@ -39,6 +42,14 @@ def distill(
     verify_cache: Annotated[
         bool, typer.Option("--verify-cache", help="Recompute random rows of the teacher cache first.")
     ] = False,
+    tune: Annotated[
+        int | None, typer.Option(min=2, help="Search temperature, weights and learning rate by so many short trainings.")
+    ] = None,
+    honest: Annotated[
+        bool,
+        typer.Option("--honest", help="Compare with the same student trained without a teacher, as long and as many epochs."),
+    ] = False,
+    seeds: Annotated[int | None, typer.Option(min=3, help="Of --honest: trainings of each kind; 3 if not given.")] = None,
     json_file: Json = None,
 ) -> None:
     """Search, distil, build, verify and measure; the best artifact within budget for each device of the project."""
@@ -47,10 +58,15 @@ def distill(
         return
     if project is None:
         raise InputError("distill needs a project file; write one with: edgekd distill --init")
+    if seeds is not None and not honest:
+        raise InputError("--seeds is of a comparison: give --honest too")
     from edgekd.pipeline import distill as run
-    from edgekd.project import read_project
+    from edgekd.project import read_project, with_tuning
 
-    _put(json_file, run(read_project(project), out, replay=replay, verify_cache=verify_cache))
+    read = read_project(project)
+    chosen = read if tune is None else with_tuning(read, tune)
+    compared = (seeds or 3) if honest else None
+    _put(json_file, run(chosen, out, replay=replay, verify_cache=verify_cache, honest=compared))
 
 
 @app.command(epilog="Example: edgekd export run --candidate resnet-0123456789 --target coreml --precision fp16 --out shipped")

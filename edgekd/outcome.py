@@ -67,6 +67,9 @@ class Outcome:
     infeasible_records: list[Record] = field(default_factory=list)
     selected: list[tuple[Deployment, TrialRecord, Record]] = field(default_factory=list)
     closed: list[Deployment] = field(default_factory=list)
+    tuning: Record | None = None
+    honest: list[Record] = field(default_factory=list)
+    advice: list[Record] = field(default_factory=list)
 
     @property
     def open_deployments(self) -> list[Deployment]:

@@ -1,10 +1,13 @@
 """The whole flow on one screen: start reading here.
 
 propose → screen → distil → convert → quantize → verify → profile → observe → select → report
+
+Where asked, the recipe is tuned between the search and the full trainings, and what was selected is trained without its teacher.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ from edgekd.project import Project
 from edgekd.search.budget import smallest_reachable, violation
 from edgekd.search.proposer import Proposer
 from edgekd.store import Store
+from edgekd.types import Candidate
 
 if TYPE_CHECKING:
     from edgekd.stages import Run
@@ -28,6 +32,7 @@ def distill(
     console: Console | None = None,
     replay: Path | None = None,
     verify_cache: bool = False,
+    honest: int | None = None,
 ) -> dict[str, Any]:
     """Turn a teacher into the best artifact for each of a project's devices. Returns the report, written to `out` too.
 
@@ -35,6 +40,7 @@ def distill(
         out: the run's folder; a run that was stopped goes on there.
         replay: another run's folder whose recorded measurements are taken instead of measuring.
         verify_cache: recompute random rows of the teacher cache before trusting it.
+        honest: seeds over which what was selected is compared with the same student trained without a teacher; None does not.
 
     Raises:
         InfeasibleError: where a deployment's budget cannot be met; the report holds the others.
@@ -48,12 +54,19 @@ def distill(
         from edgekd.prepare_teacher import prepare_teachers
 
         run = prepare_run(project, store, console, deployments)
+        if honest is not None:
+            from edgekd.distill.honest import check_seeds
+
+            check_seeds(honest)
         outcome = Outcome(deployments=deployments)
         screen_smallest(run, outcome)
         if outcome.open_deployments:
             prepare_teachers(run, verify_cache)
             search(run, outcome)
+            tune(run, outcome)
             finish(run, outcome)
+            if honest is not None:
+                compare_untaught(run, outcome, honest)
         return conclude(run, outcome)
 
 
@@ -108,6 +121,15 @@ def search(run: "Run", outcome: Outcome) -> None:
         run.console.say(f"trial {index + 1}/{run.project.search.trials}: {record.summary()}")
 
 
+def tune(run: "Run", outcome: Outcome) -> None:
+    """Where the project asks for it, search the numbers of its recipe with the best candidate so far; the finalists take them."""
+    best = outcome.finalists(1)[:1]
+    if run.project.distill.tune_trials and best:
+        from edgekd.distill import tune as tuning
+
+        outcome.tuning = tuning.tune(run, best[0].candidate)
+
+
 def finish(run: "Run", outcome: Outcome) -> None:
     """Train the finalists in full; build, verify and profile each precision of each deployment that they fit; select."""
     for record in outcome.finalists(run.project.search.finalists):
@@ -115,6 +137,7 @@ def finish(run: "Run", outcome: Outcome) -> None:
         record.learnt(trained, "final")
         if trained["failure"] is not None:
             continue
+        advise(run, outcome, record.candidate, trained)
         for deployment in outcome.open_deployments:
             if record.fits(deployment):
                 for precision in deployment.precisions:
@@ -123,6 +146,35 @@ def finish(run: "Run", outcome: Outcome) -> None:
                     run.console.say(f"{record.candidate.id} {deployment.label} / {precision}: {artifact_line(artifact)}")
     for deployment in outcome.open_deployments:
         outcome.select(run, deployment)
+
+
+def advise(run: "Run", outcome: Outcome, candidate: Candidate, trained: dict[str, Any]) -> None:
+    """Say so where a student is better than its teacher."""
+    from edgekd.distill.answers import Answers
+    from edgekd.distill.honest import beats_teacher, right_on
+
+    teacher_right = Answers(caches=run.training.caches).validation().argmax(1) == run.data.validation.labels
+    advice = beats_teacher(right_on(run.training, candidate, trained, "validation"), teacher_right)
+    if advice is not None:
+        outcome.advice.append({"candidate": candidate.id, **asdict(advice)})
+        run.console.say(f"{candidate.id}: {advice.rule}: {advice.text}; {advice.next_step}")
+
+
+def compare_untaught(run: "Run", outcome: Outcome, seeds: int) -> None:
+    """Train each selected student without its teacher too, over several seeds, and say whether the teacher helped."""
+    from edgekd.distill.honest import gain_line, honest_gain
+
+    own = run.project.distill
+    # A learning rate that was tuned for soft targets may not suit the plain student: it takes the better of both.
+    rates = {own.learning_rate, run.recipe.learning_rate}
+    recipes = [replace(run.recipe, learning_rate=rate) for rate in sorted(rates)]
+    for candidate in dict.fromkeys(trial.candidate for _, trial, _ in outcome.selected):
+        run.console.say(f"{candidate.id}: {seeds} seeds with the teacher and without; its own training is not counted")
+        plan = run.plan(candidate, run.recipe)
+        accuracy = run.teacher["accuracy"]
+        entry = honest_gain(run.training, plan, seeds=seeds, teacher_accuracy=accuracy, plain_recipes=recipes)
+        outcome.honest.append(entry)
+        run.console.say(f"{candidate.id}: {gain_line(entry)}")
 
 
 def artifact_line(artifact: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ from edgekd.distill.trainer import predict
 from edgekd.distill.training import Training
 from edgekd.errors import InputError
 from edgekd.fidelity.measures import transfer_effectiveness
+from edgekd.teachers.advice import SIGNIFICANCE, Advice
 from edgekd.types import Candidate
 from edgekd.verify import pack, unpack
 
@@ -110,6 +111,18 @@ def own_epochs(stages: Sequence[Stage]) -> int:
     return epochs
 
 
+def gain_line(entry: Record) -> str:
+    """An entry in one line for the console."""
+    if entry["failure"] is not None:
+        return f"{entry['verdict']}: {entry['failure']}"
+    texts = []
+    for gain in entry["gains"]:
+        low, high = gain["interval_points"]
+        interval = f"{gain['gain_points']:+.2f} points ({low:+.2f} to {high:+.2f} at {gain['confidence']:.1%})"
+        texts.append(f"{gain['verdict']} against {gain['against']}: {interval}")
+    return "distillation: " + "; ".join(texts)
+
+
 # Training ----------------------------------------------------------------------------------------------------------
 
 
@@ -159,6 +172,32 @@ def _run(training: Training, stages: Sequence[Stage], label: str) -> Student:
 
 def _validated(student: Student) -> float:
     return float(student.record["curve"][-1]["accuracy"])
+
+
+# Against the teacher -----------------------------------------------------------------------------------------------
+
+
+def beats_teacher(student: NDArray[np.bool_], teacher: NDArray[np.bool_]) -> Advice | None:
+    """Advice `student-beats-teacher` where the student is better than its teacher, and not by luck.
+
+    Such a student can learn nothing right from its teacher that it does not know, and the labels may teach it more.
+
+    Args:
+        student: (N,), whether it is right on each sample of the validation split.
+        teacher: (N,), the same.
+
+    Source: the exact one-sided test of McNemar 1947, doi:10.1007/BF02295996, at the level of the other advice on teachers.
+    """
+    from scipy.stats import binomtest
+
+    ahead, behind = int(np.sum(student & ~teacher)), int(np.sum(teacher & ~student))
+    if ahead <= behind or binomtest(ahead, ahead + behind, alternative="greater").pvalue >= SIGNIFICANCE:
+        return None
+    return Advice(
+        rule="student-beats-teacher",
+        text=f"accuracy {student.mean():.4f} on {len(student)} validation samples, its teacher's is {teacher.mean():.4f}",
+        next_step="take a better teacher, or give the labels more weight; --honest tells whether this one helps at all",
+    )
 
 
 # Testing -----------------------------------------------------------------------------------------------------------

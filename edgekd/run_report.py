@@ -46,6 +46,9 @@ def make_report(run: "Run", outcome: Outcome) -> Record:
         "teacher": run.teacher or {"name": _teacher_name(run), "params": None, "accuracy": None},
         "selected": [_selected(run, *chosen) for chosen in outcome.selected],
         "infeasible": outcome.infeasible_records,
+        "tuning": outcome.tuning,
+        "honest": outcome.honest,
+        "advice": outcome.advice,
         "trials": [_trial(trial) for trial in outcome.trials],
         "timings_s": run.store.seconds(),
         "environment": _environment(),
@@ -58,7 +61,8 @@ def _teacher_name(run: "Run") -> str:
 
 def _selected(run: "Run", deployment: Deployment, trial: TrialRecord, record: Record) -> Record:
     """The entry of what ships: as measured, with the accuracies of the test split, read here for the first time."""
-    tested = run.tested(trial.candidate, deployment, Precision.parse(record["precision"]))
+    precision = Precision.parse(record["precision"])
+    tested = run.tested(trial.candidate, deployment, precision)
     entry = {k: v for k, v in record.items() if k not in ("correct", "failure")} | {
         "candidate": trial.candidate.id,
         "params": trial.params,
@@ -67,6 +71,7 @@ def _selected(run: "Run", deployment: Deployment, trial: TrialRecord, record: Re
         "validation": record["accuracy"],
         "budget": asdict(deployment.budget),
         "operators": tested["operators"],
+        "teacher_fidelity": run.fidelity(trial.candidate, deployment, precision),
     }
     return entry | run.judge(entry, deployment, run.teacher["accuracy"])
 

@@ -24,6 +24,7 @@ from edgekd.distill.schemes import find_scheme
 from edgekd.distill.stage import Plan, Stage
 from edgekd.distill.training import Training
 from edgekd.errors import StageError
+from edgekd.fidelity_report import artifact_fidelity, student_fidelity
 from edgekd.project import Project
 from edgekd.search.budget import least_accuracy, over_budget, unmeasured
 from edgekd.search.proposer import Trial
@@ -219,6 +220,21 @@ class Run:
         built = self._built(candidate, trained, deployment, precision)
         operators = deployment.target.operators(self.store.folder / built["path"])
         return {**self._checked(candidate, trained, deployment, built, "test"), "operators": operators}
+
+    def fidelity(self, candidate: Candidate, deployment: Deployment, precision: Precision) -> Record:
+        """What of the teacher is in a selected artifact and in its student, on the test split."""
+        trained = self.train(candidate, "final", self.project.distill.epochs)
+        built = self._built(candidate, trained, deployment, precision)
+        artifact, target = from_record(built, self.store.folder), deployment.target
+        key = {"weights": trained["sha256"], "teachers": [cache.folder.name for cache in self.training.caches]}
+        student = self.store.once(
+            "fidelity report", key, lambda: student_fidelity(self.training, self.program(candidate, trained))
+        )
+        key |= {"sha256": built["sha256"], "target": target.name}
+        found: Record = self.store.once(
+            "fidelity report", key, lambda: artifact_fidelity(self.training, student, artifact, target)
+        )
+        return found
 
     def judge(self, record: Record, deployment: Deployment, teacher_accuracy: float) -> Record:
         """Whether the record is within the deployment's budget, and what of the budget could not be measured."""

@@ -18,7 +18,7 @@ from edgekd.distill.losses.base import Loss
 PORTION = 1 << 18
 """Cosines at a time: 1 MB of float32, which a core's second-level cache holds."""
 CLOSE = 0.01
-"""Of the embeddings' spread: closer points lose digits in a Gram matrix, by the square of this; then it is done by differences."""
+"""Of the embeddings' spread: closer points lose digits in a Gram matrix, by the square of this; they go by differences."""
 
 
 def rkd_angle() -> Loss:
@@ -34,7 +34,7 @@ def rkd_angle() -> Loss:
     """
 
     def formula(student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        found: Tensor = _AngleLoss.apply(student.embedding, teacher.embedding)  # type: ignore[no-untyped-call]
+        found: Tensor = _AngleLoss.apply(student.embedding, teacher.embedding)
         return found
 
     return Loss("rkd_angle", formula, needs={"embedding"}, smallest_batch=3)

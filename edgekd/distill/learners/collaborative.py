@@ -35,14 +35,11 @@ class Collaborative(nn.Module):
         epochs: of the training, over a quarter of which the divergence comes in.
 
     Raises:
-        InputError: for a network that is no sequence or has a single resolution, or a loss that looks at more than logits.
+        InputError: for a network that is no sequence or has a single resolution.
     """
 
     def __init__(self, networks: Sequence[nn.Module], objective: Objective, shape: tuple[int, ...], epochs: int) -> None:
         super().__init__()
-        more = sorted(objective.needs - {"logits"})
-        if more:
-            raise InputError(f"scheme 'collaborative' takes losses on logits only, [distill] losses look at {', '.join(more)}")
         self.objective, self.ramp = objective, max(1.0, RAMP_SHARE * epochs)
         split = trunk_length(networks[0], shape)
         self.names = [name for name, _ in networks[0].named_children()]

@@ -4,11 +4,12 @@ Source: Mirzadeh et al. 2020, arXiv:1902.03393 (TAKD), section 4: a student far 
 in between. Sizes are spaced evenly in the logarithm of their parameters.
 """
 
+import math
 from dataclasses import replace
 
 from edgekd.distill.schemes import Planner
 from edgekd.distill.stage import TEACHER, Plan, Stage
-from edgekd.errors import InputError
+from edgekd.errors import InputError, StageError
 from edgekd.types import Candidate, Precision
 
 STEP = 4.0
@@ -55,7 +56,11 @@ def chain(assistants: int = 1, precision: str | None = None) -> Planner:
 def assistant_candidates(given: Plan, count: int) -> list[Candidate]:
     """`count` wider versions of the student, the largest first, spaced evenly in log parameters below the teacher.
 
-    Raises InputError where the family has no axis `width`, or nothing lies between.
+    Where no width comes near the teacher they are spaced evenly up to the widest.
+
+    Raises:
+        InputError: where the family has no axis `width`.
+        StageError: where too few widths lie between this student and the teacher.
     """
     values = given.candidate.values
     if "width" not in values:
@@ -68,10 +73,13 @@ def assistant_candidates(given: Plan, count: int) -> list[Candidate]:
     between = [(size, candidate) for size, candidate in sized if smallest < size < largest]
     if len(between) < count:
         found = f"{len(between)} widths lie between the student's {smallest:,} parameters and the teacher's {largest:,}"
-        raise InputError(f"scheme 'chain': {found}, {count} are needed: ask for fewer assistants, or distil directly")
+        cause = f"scheme 'chain': {found}, {count} are needed"
+        raise StageError("distil", cause, "ask for fewer assistants, or distil directly")
+    reach = max(size for size, _ in between) / smallest
+    step = min((largest / smallest) ** (1 / (count + 1)), reach ** (1 / count))
     chosen: list[tuple[int, Candidate]] = []
     for index in range(count, 0, -1):
-        target = smallest * (largest / smallest) ** (index / (count + 1))
+        target = smallest * step**index
         left = [item for item in between if item not in chosen]
-        chosen.append(min(left, key=lambda item: abs(item[0] / target - 1)))
+        chosen.append(min(left, key=lambda item: abs(math.log(item[0] / target))))
     return [candidate for _, candidate in sorted(chosen, key=lambda item: -item[0])]

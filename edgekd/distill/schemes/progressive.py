@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edgekd.distill.schemes import Planner
 from edgekd.distill.stage import Plan, Stage
-from edgekd.errors import InputError
+from edgekd.errors import InputError, StageError
 from edgekd.types import Candidate
 
 LAST_SHARE = 0.5
@@ -19,14 +19,27 @@ LAST_SHARE = 0.5
 
 
 def progressive() -> Planner:
-    """Depth 1 → … → the student's own depth; all stages together train for the recipe's epochs."""
+    """Depth 1 → … → the student's own depth; all stages together train for the recipe's epochs.
+
+    A student of depth 1 is trained directly: it has nothing to grow out of.
+    """
 
     def plan(given: Plan) -> tuple[Stage, ...]:
         values = given.candidate.values
-        depth = int(values.get("depth", 0))
-        if depth < 2 or not values.get("skip"):
-            found = f"depth {values.get('depth')}, skip {values.get('skip')}"
-            raise InputError(f"scheme 'progressive' needs a student with an axis depth above 1, and skip = true, not {found}")
+        for axis in ("depth", "skip"):
+            if axis not in values:
+                raise InputError(f"scheme 'progressive' adds blocks by an axis '{axis}', which {given.candidate.family} has not")
+        if given.recipe.taps:
+            raise InputError("scheme 'progressive' trains several depths, [distill] taps name the layers of one: leave them out")
+        depth = int(values["depth"])
+        if depth == 1:
+            return (given.stage(),)
+        if not values["skip"]:
+            raise StageError(
+                "distil",
+                "scheme 'progressive': without shortcuts a new block is no identity",
+                "set skip = [true] in [students] axes",
+            )
         epochs = split_epochs(given.recipe.epochs, depth)
         stages: list[Stage] = []
         for index, count in enumerate(epochs):
@@ -45,9 +58,9 @@ def progressive() -> Planner:
 
 
 def split_epochs(epochs: int, depth: int) -> list[int]:
-    """How long each depth trains. Raises InputError where there is not one epoch for each."""
+    """How long each depth trains. Raises StageError where there is not one epoch for each."""
     if epochs < depth:
-        raise InputError(f"scheme 'progressive' needs an epoch for each of {depth} depths, [distill] epochs is {epochs}")
+        raise StageError("distil", f"scheme 'progressive': {epochs} epochs for {depth} depths", "raise [distill] epochs")
     before = max(depth - 1, round((1 - LAST_SHARE) * epochs))
     shares = [before // (depth - 1) + (index < before % (depth - 1)) for index in range(depth - 1)]
     return [*shares, epochs - before]

@@ -170,7 +170,7 @@ def compare_untaught(run: "Run", outcome: Outcome, seeds: int) -> None:
     recipes = [replace(run.recipe, learning_rate=rate) for rate in sorted(rates)]
     for candidate in dict.fromkeys(trial.candidate for _, trial, _ in outcome.selected):
         run.console.say(f"{candidate.id}: {seeds} seeds with the teacher and without; its own training is not counted")
-        plan = run.plan(candidate, run.recipe)
+        plan = run.plan(candidate, run.pilots.fitting(candidate, run.recipe))
         accuracy = run.teacher["accuracy"]
         entry = honest_gain(run.training, plan, seeds=seeds, teacher_accuracy=accuracy, plain_recipes=recipes)
         outcome.honest.append(entry)

@@ -45,6 +45,7 @@ def _prepare(
     )
     check_teacher(teacher, run.data)
     training = run.training
+    training.teacher_kinds = teacher.kinds
     views = min(run.project.distill.views, run.project.distill.epochs)
     cache = open_cache(training.cache_root, teacher, run.data, training.augment, run.seed)
     with run.console.bar("teacher", 1) as bar:

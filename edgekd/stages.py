@@ -6,7 +6,7 @@
 import tempfile
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from edgekd.build import FLOAT, build, calibration_inputs, from_record, moved, t
 from edgekd.console import Console
 from edgekd.data import Data, Split
 from edgekd.deployment import Deployment
+from edgekd.distill.pilot import Pilots
 from edgekd.distill.recipe import Recipe, Scheme
 from edgekd.distill.schemes import find_scheme
 from edgekd.distill.stage import Plan, Stage
@@ -68,6 +69,11 @@ class Run:
     @property
     def seed(self) -> int:
         return self.project.search.seed
+
+    @cached_property
+    def pilots(self) -> Pilots:
+        """What decides on losses on feature maps between unlike architectures."""
+        return Pilots(training=self.training, seed=self.seed)
 
     @property
     def recipe(self) -> Recipe:
@@ -152,7 +158,7 @@ class Run:
         """Weights file, curve and accuracy of the candidate after `epochs`; a stopped or failed one says so.
 
         A rung ranks candidates by a short direct training; the final one follows the project's scheme. `recipe` is tried in
-        place of the project's.
+        place of the project's. `pilot` in the record is what decided on losses on feature maps, where something had to.
         """
         told: set[int] = set()
 
@@ -160,17 +166,22 @@ class Run:
             told.add(epoch)
             return trial is not None and trial.report(epoch, accuracy)
 
-        result = self.training.run(self.stages_for(candidate, stage, epochs, recipe), stage, on_epoch)
+        try:
+            stages = self.stages_for(candidate, stage, epochs, recipe)
+        except StageError as error:
+            return {"failure": failure_record(error), "curve": [], "stopped": "", "stage": stage}
+        result = self.training.run(stages, stage, on_epoch)
         for point in result["curve"]:
             # A recorded training is told to the sampler as if it ran now: the search goes on as it would have.
             if point["epoch"] not in told:
                 on_epoch(point["epoch"], point["accuracy"])
-        return result
+        return {**result, "pilot": self.pilots.found.get(candidate.id) if stage == "final" else None}
 
     def stages_for(self, candidate: Candidate, stage: str, epochs: int, recipe: Recipe | None = None) -> tuple[Stage, ...]:
         recipe = recipe or (self.recipe if stage == "final" else self.project.distill)
         scheme = recipe.scheme if stage == "final" else Scheme()
-        return find_scheme(scheme.name, scheme.numbers)(self.plan(candidate, replace(recipe, epochs=epochs)))
+        fitting = self.pilots.fitting(candidate, replace(recipe, epochs=epochs), final=stage == "final")
+        return find_scheme(scheme.name, scheme.numbers)(self.plan(candidate, fitting))
 
     def plan(self, candidate: Candidate, recipe: Recipe) -> Plan:
         return Plan(

@@ -56,6 +56,7 @@ class Training:
 
     Args:
         caches: of the project's teachers; empty trains without any.
+        teacher_kinds: of the building blocks of a single teacher that shows them.
         cache_root: where students that teach keep their answers.
         view_seed: of the views, the same for all trainings of a run: taught and untaught students see the same pictures.
     """
@@ -68,6 +69,7 @@ class Training:
     view_seed: int
     cache_root: Path
     caches: tuple[TeacherCache, ...] = ()
+    teacher_kinds: frozenset[str] | None = None
 
     def run(self, stages: Sequence[Stage], label: str, on_epoch: OnEpoch = never) -> Record:
         """The last stage's record: weights file, curve, `failure`. `on_epoch` is told of the last stage's epochs.

@@ -1,6 +1,7 @@
 """Teacher `builtin:digits`: a small network, trained on the spot. Imported once torch is needed."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 from edgekd.data import Data, normalise
 from edgekd.data.views import Augment, permutation, render
+from edgekd.distill.kinds import kinds_of
 from edgekd.errors import InputError
 from edgekd.teachers import FeatureRequest
 from edgekd.teachers.loaded import LoadedTeacher
@@ -54,7 +56,8 @@ def load_digits_teacher(data: Data, seed: int, features: FeatureRequest | None =
     finally:
         torch.set_num_threads(threads)
     code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    return torch_teacher("builtin:digits", tapped_teacher(network, data.contract, features), code)
+    teacher = torch_teacher("builtin:digits", tapped_teacher(network, data.contract, features), code)
+    return replace(teacher, kinds=kinds_of(network, data.contract.shape))
 
 
 def _train(network: DigitsNet, data: Data, seed: int) -> None:

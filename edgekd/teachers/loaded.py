@@ -17,13 +17,17 @@ SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
 @dataclass(kw_only=True)
 class LoadedTeacher:
-    """Satisfies `Teacher`. `runtime` says what computes the answers; `fingerprint` does not depend on it."""
+    """Satisfies `Teacher`. `runtime` says what computes the answers; `fingerprint` does not depend on it.
+
+    `kinds` are those of its building blocks (distill/kinds.py); None where the format does not show them, or nobody asked.
+    """
 
     name: str
     params: int | None
     fingerprint: str
     runtime: str
     answer: Answer = field(repr=False)
+    kinds: frozenset[str] | None = None
 
     def outputs(self, inputs: NDArray[np.float32]) -> TeacherOutputs:
         """Answers for any number of normalised inputs (B, C, H, W), a bounded number at a time."""

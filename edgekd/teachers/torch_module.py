@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgekd.distill.kinds import kinds_of
 from edgekd.distill.taps import Tapped, spatial_taps
 from edgekd.errors import EdgekdError, InputError, first_line
 from edgekd.plugins import load_attribute
@@ -31,7 +33,9 @@ def load_torch(
     if weights is not None:
         load_weights(made, base / weights)
     tapped = tapped_teacher(made, contract, features)
-    return torch_teacher(model, tapped, code=_code(made)), tapped
+    # Whether architectures are alike matters to losses on feature maps only.
+    kinds = None if features is None else kinds_of(made, contract.shape)
+    return replace(torch_teacher(model, tapped, code=_code(made)), kinds=kinds), tapped
 
 
 def tapped_teacher(network: nn.Module, contract: Contract, features: FeatureRequest | None = None) -> Tapped:

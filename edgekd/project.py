@@ -169,8 +169,11 @@ def _with_losses(table: Any) -> Any:
 
 
 def _with_scheme(table: Any) -> Any:
-    """`"chain"`, or `{name, assistants, …}`, as written becomes `{name, numbers}`."""
-    if not isinstance(table, dict) or "scheme" not in table:
+    """`"chain"`, or `{name, assistants, …}`, as written becomes `{name, numbers}`; `taps = "auto"` is the default."""
+    if not isinstance(table, dict):
+        return table
+    table = {key: value for key, value in table.items() if (key, value) != ("taps", "auto")}
+    if "scheme" not in table:
         return table
     scheme = table["scheme"]
     if isinstance(scheme, str):

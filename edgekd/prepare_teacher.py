@@ -114,7 +114,7 @@ def _together(run: "Run", answers: Any, members: list[dict[str, Any]]) -> dict[s
         "accuracy": _share_right(answers.test(), run.data.test.labels),
         "validation_accuracy": run.teacher_accuracy,
         "runtime": ", ".join(sorted({member["runtime"] for member in members})),
-        "members": [{**member, "contribution": found} for member, found in zip(members, contributions, strict=True)],
+        "members": [{**member, "contribution": asdict(found)} for member, found in zip(members, contributions, strict=True)],
     }
 
 

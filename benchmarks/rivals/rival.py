@@ -105,8 +105,19 @@ def difference(one: nn.Module, other: nn.Module, inputs: torch.Tensor) -> float:
     return float((one.eval()(inputs) - other.eval()(inputs)).abs().max())
 
 
-def write_job(file: Path, arguments: Mapping[str, Any], data: Data, augment: Augment, recipe: Recipe, taught: bool) -> Path:
-    """A training by the recipe's only loss, soft targets, or by the labels alone where it is not `taught`. Returns `file`."""
+def write_job(
+    file: Path,
+    arguments: Mapping[str, Any],
+    data: Data,
+    augment: Augment,
+    recipe: Recipe,
+    taught: bool,
+    channels_last: bool,
+) -> Path:
+    """A training by the recipe's only loss, soft targets, or by the labels alone where it is not `taught`. Returns `file`.
+
+    `channels_last` lays the networks out as edgekd does its own, which the rival's own examples do not.
+    """
     (loss,) = recipe.losses
     job = {
         "student": {"function": "resnet", "arguments": dict(arguments)},
@@ -126,8 +137,7 @@ def write_job(file: Path, arguments: Mapping[str, Any], data: Data, augment: Aug
         "task_weight": recipe.task_weight,
         "threads": recipe.threads,
         "seed": 0,
-        # As edgekd lays out its own networks: what is compared is distillation.
-        "channels_last": True,
+        "channels_last": channels_last,
     }
     file.write_text(json.dumps(job, indent=1))
     return file

@@ -70,7 +70,7 @@ def test_torchdistill_learns(tmp_path: Path, data: Data) -> None:
     write_folder(tmp_path, student(), SMALL, data)
     recipe = Recipe(epochs=2, batch_size=16, threads=1)
     for taught in (True, False):
-        job = write_job(tmp_path / "job.json", SMALL, data, Augment(shift=2), recipe, taught)
+        job = write_job(tmp_path / "job.json", SMALL, data, Augment(shift=2), recipe, taught, channels_last=True)
         assert (json.loads(job.read_text())["teacher"] is not None) == taught
         with Rival(python, "torchdistill_student.py", job) as rival:
             seconds = [rival.epoch().wall, rival.epoch().wall]

@@ -6,8 +6,8 @@ The card is Markdown: user's texts pass through `markdown.escape`. Its snippets 
 
 from typing import Any
 
-from edgekd.report import figures, snippets
-from edgekd.report.markdown import budget_table, escape, table
+from edgekd.report import figures, snippets, teaching
+from edgekd.report.markdown import budget_table, escape, fidelity_table, table
 from edgekd.report.templating import environment
 from edgekd.types import Contract, TensorSpec
 
@@ -36,6 +36,8 @@ def model_card(entry: dict[str, Any], contract: Contract, report: dict[str, Any]
         escape=escape,
         verdict=figures.verdict(entry)[1],
         budget=budget_table(entry, report),
+        fidelity=fidelity_table(entry, report),
+        gains=[teaching.honest_words(h) for h in report.get("honest") or [] if h["candidate"] == entry["candidate"]],
         tensors=_tensors(contract),
         normalisation=_normalisation(contract),
         classes=table(["index", "class"], [[str(i), escape(name)] for i, name in enumerate(contract.classes)]),

@@ -8,7 +8,7 @@ import json
 from functools import partial
 from typing import Any
 
-from edgekd.report import curves, figures, plots
+from edgekd.report import curves, fidelity_plots, figures, plots, teaching
 from edgekd.report.templating import environment
 
 STATUS_ORDER = ("selected", "trained", "pruned", "screened-out", "failed")
@@ -19,13 +19,18 @@ def render_html(report: dict[str, Any]) -> str:
     from plotly.offline import get_plotlyjs
 
     page = environment(autoescape=True).get_template("report.html.j2")
+    deployments = [_deployment(report, entry, number) for number, entry in enumerate(report["selected"])]
     return page.render(
         figures=figures,
         rows=partial(figures.rows, report=report),
         verdict=figures.verdict,
         report=report,
         project=json.dumps(report["project"], indent=2, ensure_ascii=False, allow_nan=False),
-        deployments=[_deployment(report, entry, number) for number, entry in enumerate(report["selected"])],
+        deployments=deployments,
+        teaching=teaching,
+        taught=[deployment for deployment in deployments if deployment["fidelity_lines"]],
+        gains=[(entry, fidelity_plots.gain_plot(entry)) for entry in report.get("honest") or []],
+        teachers=teaching.checked_teachers(report),
         training=curves.training_plot(report),
         trials=_trials(report),
         statuses=_statuses(report),
@@ -40,6 +45,8 @@ def _deployment(report: dict[str, Any], entry: dict[str, Any], number: int) -> d
         "entry": entry,
         "accuracy_plot": plots.accuracy_plot(report, entry),
         "distribution_plot": curves.distribution_plot(report, entry),
+        "fidelity_lines": teaching.fidelity_lines(entry, report),
+        "fidelity_plots": fidelity_plots.fidelity_plots(report, entry),
     }
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edgekd.report import figures
+from edgekd.report import figures, teaching
 
 MARKS = {"within": "✅", "over": "❌", "unmeasured": "❔", "free": ""}
 
@@ -36,6 +36,19 @@ def budget_table(entry: dict[str, Any], report: dict[str, Any]) -> str:
     return table(["", "figure", "budget", ""], lines)
 
 
+def fidelity_table(entry: dict[str, Any], report: dict[str, Any]) -> str:
+    """What of the teacher is in a selected artifact and its student; empty where its report does not say."""
+    lines = [
+        [line.label, *(_cell(cell) for cell in (line.teacher, line.student, line.artifact))]
+        for line in teaching.fidelity_lines(entry, report)
+    ]
+    return table(["fidelity to the teacher", "teacher", "student", "artifact"], lines) if lines else ""
+
+
+def _cell(cell: teaching.Cell) -> str:
+    return f"{cell.text} ({escape(cell.reason)})" if cell.reason else cell.text
+
+
 def render_markdown(report: dict[str, Any]) -> str:
     """The whole page for a checked report (`edgekd.report.document.check_report`)."""
     teacher, data = report["teacher"], report["data"]
@@ -45,8 +58,13 @@ def render_markdown(report: dict[str, Any]) -> str:
         f"**{figures.headline(report)}**",
         f"Teacher {escape(teacher['name'])}: {figures.count(teacher['params'])} parameters, {accuracy}.",
         f"Made {escape(report['created'])}.",
+        *[escape(f"⚠ {text}") for text in teaching.advice_texts(report)],
         *[_selected(entry, report) for entry in report["selected"]],
         *[_infeasible(entry) for entry in report["infeasible"]],
+        *[
+            f"## Does the teacher help {escape(h['candidate'])}?\n\n{escape(teaching.honest_words(h))}"
+            for h in report.get("honest") or []
+        ],
         "## Trials\n\n" + _trials(report),
         "## Time\n\n" + table(["stage", "time"], [[escape(k), figures.seconds(v)] for k, v in report["timings_s"].items()]),
     ]
@@ -60,6 +78,7 @@ def _selected(entry: dict[str, Any], report: dict[str, Any]) -> str:
         f"## {MARKS[kind]} {escape(entry['device'])} · {escape(entry['target'])}: {words}",
         f"{what}  \n{escape(entry['artifact'])}  \nsha256 {escape(entry['sha256'])}",
         budget_table(entry, report),
+        *filter(None, [fidelity_table(entry, report)]),
         *[f"⚠ {escape(warning)}" for warning in entry.get("warnings", [])],
     ]
     return "\n\n".join(parts)

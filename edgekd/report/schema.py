@@ -8,13 +8,16 @@ Versions: 1 (edgekd 0.1) the first.
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from edgekd.report.schema_base import STRICT
+from edgekd.report.schema_fidelity import Contribution, Honest, StudentAdvice, TeacherCheck, TeacherFidelity
 
 Kind = Literal["measured", "emulated", "predicted", "modelled", "unavailable"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    model_config = STRICT
 
 
 class Latency(_Part):
@@ -96,6 +99,7 @@ class Selected(_Part):
     within_budget: bool
     unmeasured: list[str]
     operators: dict[str, int] = {}
+    teacher_fidelity: TeacherFidelity | None = None
     values: Values = Values()
     conditions: dict[str, Any] = {}
     warnings: list[str] = []
@@ -155,6 +159,7 @@ class Epoch(_Part):
     accuracy: float | None = None
     agreement: float | None = None
     seconds: float | None = None
+    gradient_ratios: dict[str, float | None] = {}
 
 
 class TrialEntry(_Part):
@@ -178,12 +183,22 @@ class DataEntry(_Part):
     classes: list[str]
 
 
-class TeacherEntry(_Part):
+class TeacherMember(_Part):
+    """One teacher of several."""
+
     name: str
     params: int | None
     accuracy: float | None
     validation_accuracy: float | None = None
     runtime: str | None = None
+    check: TeacherCheck | None = None
+    contribution: Contribution | None = None
+
+
+class TeacherEntry(TeacherMember):
+    """The teacher, or several as one: then `members` are theirs."""
+
+    members: list[TeacherMember] = []
 
 
 class Environment(_Part):
@@ -202,6 +217,8 @@ class Report(_Part):
     teacher: TeacherEntry
     selected: list[Selected]
     infeasible: list[Infeasible]
+    honest: list[Honest] | None = None
+    advice: list[StudentAdvice] = []
     trials: list[TrialEntry]
     timings_s: dict[str, float]
     environment: Environment

@@ -113,7 +113,8 @@ def tune(run: "Run", candidate: Candidate) -> Record:
         `report["tuning"]`: the trials with their numbers and validation accuracies, and which was chosen.
     """
     own, epochs = run.project.distill, run.project.rung_epochs
-    tuner = Tuner(own, candidate, epochs, run.seed)
+    # What short trainings leave out keeps the project's numbers.
+    tuner = Tuner(run.pilots.fitting(candidate, own, final=False), candidate, epochs, run.seed)
     tried: list[tuple[Recipe, Record]] = []
     trials: list[Record] = []
     for index in range(own.tune_trials):

@@ -4,6 +4,7 @@ import hashlib
 from typing import Any
 
 import numpy as np
+from report_teaching import honest, teacher_check, teacher_fidelity
 
 Json = dict[str, Any]
 LOCAL: Json = {
@@ -54,6 +55,7 @@ def report_document(seed: int = 0, trials: int = 12) -> Json:
             "accuracy": 0.9432,
             "validation_accuracy": 0.9448,
             "runtime": "onnxruntime",
+            "check": teacher_check(),
         },
         "selected": [_selected(rng, best, device, target) for device, target in DEPLOYMENTS],
         "infeasible": [
@@ -64,6 +66,10 @@ def report_document(seed: int = 0, trials: int = 12) -> Json:
                 "smallest": 3.1,
                 "text": "smallest reachable 3.1 ms, budget 0.5 ms",
             }
+        ],
+        "honest": [honest(rng, best["candidate"], best["curve"])],
+        "advice": [
+            {"candidate": best["candidate"], "rule": "student-beats-teacher", "text": "0.95 to 0.94", "next_step": "change it"}
         ],
         "trials": entries,
         "timings_s": {
@@ -166,6 +172,7 @@ def _curve(rng: np.random.Generator, ceiling: float, epochs: int) -> list[Json]:
             "accuracy": round(float(a), 4),
             "agreement": round(float(a) + 0.02, 4),
             "seconds": 11.2,
+            "gradient_ratios": {"soft_targets": float(3.0 + np.exp(-e)), "features <b>": None if e == 1 else 0.4},
         }
         for e, a in zip(steps, accuracy, strict=True)
     ]
@@ -211,6 +218,7 @@ def _selected(rng: np.random.Generator, trial: Json, device: str, target: str) -
         "accuracy": accuracy,
         "budget": DEPLOYMENTS[device, target],
         "within_budget": True,
+        "teacher_fidelity": teacher_fidelity(rng, CLASSES, target == "coreml"),
         "operators": {"Conv": 24, "Add": 4, "GlobalAveragePool": 1, "Gemm": 1},
         "conditions": {"threads": 1, "runtime": f"{target} 1.32.0", "governor": "performance", "temperature_c": 41.5},
         "warnings": ["the clock drifted by 3 % during the run; close other programs and measure again"]

@@ -157,11 +157,17 @@ PARTS: list[tuple[str | int, ...]] = [
     *[("trials", BEST, *rest) for rest in ((), ("curve", 0), ("rungs", 0), ("screening", 0), ("artifacts", 0))],
     *[("trials", BEST, "artifacts", 0, key) for key in ("latency_ms", "accuracy", "values")],
     ("infeasible", 0),
+    *[("selected", 0, "teacher_fidelity", *rest) for rest in ((), ("student",), ("artifact",), ("cka",), ("robustness",))],
+    *[("selected", 0, "teacher_fidelity", "student", *rest) for rest in (("student",), ("classes", 0), ("new_confusions", 0))],
+    *[("selected", 0, "teacher_fidelity", "student", "teacher", "reliability", 14), ("teacher", "check")],
+    *[("selected", 0, "teacher_fidelity", "robustness", *rest) for rest in (("conditions", 0), ("networks", "student"))],
+    *[("honest", 0, *rest) for rest in ((), ("variants", 0), ("gains", 0), ("transfer_effectiveness",))],
+    *[("teacher", "check", "advice", 0), ("advice", 0)],
 ]
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.integers(), max_size=2))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(part=st.sampled_from(PARTS), data=st.data())
 def test_a_damaged_report_is_refused_or_rendered(part: tuple[str | int, ...], data: st.DataObject) -> None:
     """Whatever one value is replaced by, a report is either refused as an input error or rendered: nothing else is raised."""

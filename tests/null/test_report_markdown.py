@@ -32,11 +32,11 @@ def tables(markdown: str) -> list[list[int]]:
 
 @pytest.mark.parametrize("attack", [False, True])
 def test_markdown_tables_are_well_formed(report: dict[str, Any], attack: bool) -> None:
-    """A parser finds one table a deployment, one of trials and one of times, all rows as wide as their heads."""
+    """A parser finds two tables a deployment, one of trials and one of times, all rows as wide as their heads."""
     document = hostile(report) if attack else report
     lines = render_markdown(document).splitlines()
     found = tables("\n".join(lines))
-    assert len(found) == len(report["selected"]) + 2
+    assert len(found) == 2 * len(report["selected"]) + 2
     assert len(found[-2]) == 1 + len(report["trials"])
     for rows in found:
         assert len(set(rows)) == 1

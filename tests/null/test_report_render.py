@@ -105,7 +105,7 @@ def test_plots_are_valid_plotly(page: Page) -> None:
     """Plotly's own validation accepts every figure."""
     from plotly.graph_objects import Figure
 
-    assert len(page.plots) == 6
+    assert len(page.plots) == 6 + 6 + 6 + 4 + 1  # costs and training, fidelity of three artifacts, gain
     for figure in page.plots.values():
         Figure(figure)
 

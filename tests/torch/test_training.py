@@ -125,8 +125,13 @@ def test_a_failed_stage_ends_its_scheme(caches: Any, tmp_path: Path) -> None:
     planned[0] = replace(planned[0], recipe=replace(RECIPE, learning_rate=1e12))
     told: list[int] = []
     watch = Watch()
+
+    def on_epoch(epoch: int, accuracy: float) -> bool:
+        told.append(epoch)
+        return False
+
     with training(tmp_path / "run", caches[:1], watch) as made:
-        found = made.run(planned, "final", lambda epoch, accuracy: bool(told.append(epoch)))
+        found = made.run(planned, "final", on_epoch)
     assert found["failure"]["stage"] == "distil"
     assert "assistant-1" in found["failure"]["cause"]
     assert (told, found["curve"]) == ([], [])

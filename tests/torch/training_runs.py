@@ -79,7 +79,7 @@ def plan(recipe: Recipe = RECIPE, seed: int = 3, teacher_params: int | None = No
     )
 
 
-def stages(recipe: Recipe = RECIPE, scheme: str = "direct", numbers: dict[str, Any] | None = None, **changes: Scalar) -> Any:
+def stages(recipe: Recipe = RECIPE, scheme: str = "direct", numbers: dict[str, Any] | None = None, **changes: Any) -> Any:
     return find_scheme(scheme, numbers or {})(plan(recipe, **changes))
 
 

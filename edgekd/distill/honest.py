@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.data.prepare import prepare
-from edgekd.distill.comparison import FEWEST_SEEDS, compare
+from edgekd.distill.comparison import FEWEST_SEEDS, Gain, compare
 from edgekd.distill.recipe import Recipe
 from edgekd.distill.schemes import find_scheme
 from edgekd.distill.stage import Plan, Stage
@@ -89,7 +89,7 @@ def honest_gain(
         **entry,
         "failure": None,
         "variants": [_variant(name, found, right[name]) for name, found in students.items()],
-        "gains": [{"against": name, **asdict(gain)} for name, gain in gains.items()],
+        "gains": [_gain(name, gain) for name, gain in gains.items()],
         "verdict": gains[EQUAL_EPOCHS].verdict,
         "transfer_effectiveness": asdict(transfer_effectiveness(kd, plain, teacher_accuracy)),
     }
@@ -215,6 +215,12 @@ def right_on(training: Training, candidate: Candidate, trained: Record, split: s
     logits = predict(training.module(candidate, trained), prepare(samples.inputs, training.contract(candidate)))
     right: NDArray[np.bool_] = logits.argmax(1) == samples.labels
     return right
+
+
+def _gain(against: str, gain: Gain) -> Record:
+    """As JSON has it: lists, no tuples."""
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(gain).items()}
+    return {"against": against, **values}
 
 
 def _variant(name: str, students: Sequence[Student], right: NDArray[np.bool_]) -> Record:

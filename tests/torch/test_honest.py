@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from edgekd.distill.schemes import find_scheme
 from edgekd.distill.stage import Plan
 from edgekd.distill.training import Training
 from edgekd.errors import InputError
+from edgekd.outcome import Outcome
+from edgekd.pipeline import advise
 from edgekd.store import Store
 from edgekd.teachers import TeacherOutputs
 from edgekd.types import Candidate
@@ -112,7 +115,7 @@ def test_the_entry_has_what_the_report_shows(training: Training) -> None:
         theirs = np.mean(variants(entry)[gain["against"]]["accuracies"])
         assert gain["gain_points"] == pytest.approx(100 * (np.mean(variants(entry)[DISTILLED]["accuracies"]) - theirs))
     assert entry["verdict"] == entry["gains"][0]["verdict"]
-    assert json.loads(json.dumps(entry, allow_nan=False))["candidate"] == STUDENT.id
+    assert json.loads(json.dumps(entry, allow_nan=False)) == entry
     assert gain_line(entry).count("against plain") == 2
 
 
@@ -256,6 +259,20 @@ def test_epochs_of_a_student_that_grows_are_those_of_all_its_depths() -> None:
     assert own_epochs(find_scheme("progressive", {})(given)) == 12
     assert own_epochs(find_scheme("chain", {"assistants": 2})(given)) == 12
     assert own_epochs(find_scheme("chain", {"precision": "w8"})(given)) == 12 + 3
+
+
+def test_a_student_that_beats_its_teacher_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A run goes on, but its report and the console say so and what to do; a student below its teacher is no news."""
+    store = Store(tmp_path / "run")
+    stages = find_scheme("plain", {})(plan())
+    for teacher, expected in ((RandomTeacher(), ["student-beats-teacher"]), (QuarterTeacher(), [])):
+        training, outcome = make(store, tmp_path, teacher), Outcome(deployments=())
+        run: Any = SimpleNamespace(training=training, data=DATA, console=training.console)
+        capfd.readouterr()
+        advise(run, outcome, STUDENT, training.run(stages, "final"))
+        assert [advice["rule"] for advice in outcome.advice] == expected
+        assert all(rule in capfd.readouterr().err for rule in expected)
+    store.close()
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 200))

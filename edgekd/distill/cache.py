@@ -38,6 +38,9 @@ CHUNK = 256
 WITNESSES = 64
 """Pictures of each view by which equal views are told: any difference in augmentation or seed shows in the first few."""
 
+PAIRING = 2
+"""Version of how layers are found by resolution (taps.spatial_taps): maps of an earlier one are asked for anew."""
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -259,7 +262,7 @@ def _feature_file(stem: str, key: str, request: FeatureRequest) -> str:
 
 
 def _listing(stem: str, request: FeatureRequest) -> str:
-    return f"{stem}.features-{digest(asdict(request))[:12]}.json"
+    return f"{stem}.features-{digest([PAIRING, asdict(request)])[:12]}.json"
 
 
 class _Growing:

@@ -92,19 +92,28 @@ def layer_at(network: nn.Module, path: str) -> nn.Module:
 def spatial_taps(network: nn.Module, shape: tuple[int, ...]) -> dict[str, str]:
     """The last layer at each resolution, keyed `stride1`, `stride2`, …: how much smaller than the input its map is.
 
-    Two networks pair by these keys whatever they are made of. The global pooling's single position is no feature map. A layer
-    that is run more than once has no resolution of its own; one that shrinks height and width unlike may have its channels
-    last. Both are left out.
+    Two networks pair by these keys whatever they are made of. A layer inside of one that changes the resolution, as the
+    expansion in a block of stride 2, stands back behind what comes before that block. Left out are the global pooling's
+    single position, layers that are run more than once, which have no resolution of their own, and those that shrink height
+    and width unlike: they may have their channels last.
     """
     sizes = feature_sizes(network, shape)
     runs = Counter(path for path, _ in sizes)
-    last: dict[str, str] = {}
-    for path, size in sizes:
-        if path and min(size) > 1 and runs[path] == 1:
-            down, across = (round(math.log2(whole / part)) for whole, part in zip(shape[1:], size, strict=True))
-            if down == across >= 0:
-                last[f"stride{2**down}"] = path
-    return last
+    once = {path: size for path, size in sizes if path and min(size) > 1 and runs[path] == 1}
+    last: dict[str, tuple[int, str]] = {}
+    for path, size in once.items():
+        down, across = (round(math.log2(whole / part)) for whole, part in zip(shape[1:], size, strict=True))
+        inside = sum(once.get(outer, size) != size for outer in _enclosing(path))
+        key = f"stride{2**down}"
+        if down == across >= 0 and inside <= last.get(key, (inside, ""))[0]:
+            last[key] = (inside, path)
+    return {key: path for key, (_, path) in last.items()}
+
+
+def _enclosing(path: str) -> list[str]:
+    """Paths of the layers around a layer."""
+    names = path.split(".")
+    return [".".join(names[:count]) for count in range(1, len(names))]
 
 
 def feature_sizes(network: nn.Module, shape: tuple[int, ...]) -> list[tuple[str, tuple[int, int]]]:

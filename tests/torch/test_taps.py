@@ -172,3 +172,15 @@ def test_a_tapped_network_learns_as_the_bare_one() -> None:
     found = Tapped(network, CLASSES, spatial_taps(network, (1, 8, 8))).outputs(inputs)
     tapped = torch.autograd.grad(F.cross_entropy(found.logits, torch.arange(4)), list(network.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(alone, tapped, strict=True))
+
+
+@pytest.mark.parametrize(("family", "changes"), [("mbconv", {}), ("resnet", {"bottleneck": 0.5}), ("resnet", {})])
+def test_a_block_that_shrinks_is_not_looked_into(family: str, changes: dict[str, Any]) -> None:
+    """Its first convolution still works at the larger resolution: the map to compare there is the block's before."""
+    assert spatial_taps(built(family, 8, **changes), (1, 8, 8)) == {"stride1": "2", "stride2": "4"}
+
+
+def test_a_backbone_inside_of_a_network_is_looked_into() -> None:
+    """Its last map is of one resolution; the others are found inside, each the last that is no part of a shrinking block."""
+    network = nn.Sequential(built("mbconv", 20)[:-3], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(CLASSES))  # type: ignore[index]
+    assert spatial_taps(network, (1, 20, 20)) == {"stride1": "0.2", "stride2": "0.4", "stride4": "0"}

@@ -34,7 +34,7 @@ from edgekd.types import Artifact, Provenance
 Record = dict[str, Any]
 EMBEDDINGS = 2048
 """Samples that CKA is of: four of its batches, over which it spreads by less than 0.01; its null takes a second of them."""
-EMULATED, EMULATED_CORRUPTED = 2000, 100
+EMULATED, EMULATED_CORRUPTED = 1000, 50
 """Samples for an artifact that only a reference executor runs: it takes ten times as long as a runtime (Core ML's, 28 x 28
 pictures: 1.1 ms, measured 2026)."""
 

@@ -87,13 +87,14 @@ ROWS: dict[str, Row] = {
     "dkd": Row(losses=losses(("dkd", 1.0, {"alpha": 1.0, "beta": 2.0, "temperature": 4.0, "warmup_epochs": 2}))),
     "dist": Row(losses=losses(("dist", 2.0, {"temperature": 4.0, "beta": 1.0, "gamma": 1.0}))),
     "attention": Row(losses=losses(("attention", 1000.0, {}))),
-    "hints": Row(losses=losses(("hints", 1.0, {})), taps=TAPS),
+    "hints": Row(losses=losses(("hints", 100.0, {})), taps=TAPS),
     "review": Row(losses=losses(("review", 1.0, {})), taps=TAPS),
     "rkd_distance": Row(losses=losses(("rkd_distance", 25.0, {}))),
     "rkd_angle": Row(losses=losses(("rkd_angle", 50.0, {}))),
     "similarity": Row(losses=losses(("similarity", 3000.0, {}))),
     "pkt": Row(losses=losses(("pkt", 30000.0, {}))),
-    "correlation": Row(losses=losses(("correlation", 0.02, {}))),
+    # Not the usual 0.02, whose gradient is 1/2000 of that of the labels here: the training stops at once with dead-kd-term.
+    "correlation": Row(losses=losses(("correlation", 20.0, {}))),
     # Schemes without the big teacher, then around its soft targets.
     "exits alone": Row(scheme=Scheme(name="exits", numbers=HARD)),
     "self (born again) alone": Row(losses=SOFT, task_weight=0.1, scheme=Scheme(name="born_again", numbers=HARD)),

@@ -10,7 +10,7 @@ from edgekd.data.leakage import check_leakage
 from edgekd.data.sources import augment_of, load_data
 from edgekd.deployment import Deployment
 from edgekd.distill import loss
-from edgekd.errors import InputError
+from edgekd.errors import InputError, did_you_mean
 from edgekd.plugins import need
 from edgekd.project import Project
 from edgekd.store import Store
@@ -34,6 +34,7 @@ def prepare_run(project: Project, store: Store, console: Console, deployments: t
         raise InputError(f"[data] samples have shape {data.contract.shape}: students take pictures (C, H, W)")
     for item in project.distill.losses:
         loss(item.name, **item.numbers)
+    check_ensemble(project)
     find_scheme(project.distill.scheme.name, project.distill.scheme.numbers)
     check_teacher_references(project)
     family = find_family(project.students.family, project.base)
@@ -56,6 +57,19 @@ def prepare_run(project: Project, store: Store, console: Console, deployments: t
         deployments=deployments,
         settings=Settings(seed=project.search.seed),
     )
+
+
+def check_ensemble(project: Project) -> None:
+    """Several teachers share logits only: their embeddings and feature maps have no space in common."""
+    from edgekd.distill.ensemble import WEIGHTINGS
+    from edgekd.distill.objective import Objective
+
+    if project.distill.combine not in WEIGHTINGS:
+        name = project.distill.combine
+        raise InputError(f"[distill] combine '{name}' is not known" + did_you_mean(name, WEIGHTINGS))
+    needs = Objective(project.distill, taught=True).needs & {"embedding", "features", "energy"}
+    if len(project.teachers) > 1 and needs:
+        raise InputError("[distill] several teachers share logits only: losses on embeddings or feature maps take one teacher")
 
 
 def check_teacher_references(project: Project) -> None:

@@ -106,7 +106,9 @@ def _together(run: "Run", answers: Any, members: list[dict[str, Any]]) -> dict[s
     recipe = run.project.distill
     temperatures = [loss_temperature(item.name, item.numbers) for item in recipe.losses]
     logits = [np.asarray(cache.validation_logits()) for cache in answers.caches]
-    contributions = leave_one_out(recipe.combine, logits, run.data.validation.labels, max(temperatures, default=1.0))
+    # Agreement between gradients needs a student, and there is none yet: what each adds to the plain mean is said instead.
+    weighting = "mean_probabilities" if recipe.combine == "ae_kd" else recipe.combine
+    contributions = leave_one_out(weighting, logits, run.data.validation.labels, max(temperatures, default=1.0))
     sizes = [member["params"] for member in members]
     return {
         "name": " + ".join(member["name"] for member in members),
@@ -114,6 +116,7 @@ def _together(run: "Run", answers: Any, members: list[dict[str, Any]]) -> dict[s
         "accuracy": _share_right(answers.test(), run.data.test.labels),
         "validation_accuracy": run.teacher_accuracy,
         "runtime": ", ".join(sorted({member["runtime"] for member in members})),
+        "contributions_to": weighting,
         "members": [{**member, "contribution": asdict(found)} for member, found in zip(members, contributions, strict=True)],
     }
 

@@ -100,7 +100,7 @@ class Trainer:
         use_threads(recipe)
         torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
         # Deterministic mode also fills every new tensor, for programs that read what they never wrote: a quarter of a step.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.data, self.contract, self.recipe, self.answers, self.augment = data, contract, recipe, answers, augment
         self.checkpoint, self.seed, self.on_epoch, self.on_step = checkpoint, seed, on_epoch, on_step

@@ -1,5 +1,6 @@
 """What learns together, who teaches whom, and what ships of it."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -115,14 +116,13 @@ def test_what_ships_has_the_familys_names_and_is_the_first_branch() -> None:
     assert state.keys() == alone.state_dict().keys()
     alone.load_state_dict(state)
     assert torch.equal(alone(BATCH.inputs), learner.learn(BATCH, []).logits)
-    learner.trunk[0][0].weight.data.add_(1)
+    next(learner.trunk.parameters()).data.add_(1)
     assert not equal_states(learner.student().state_dict(), alone.state_dict())
 
 
 def test_named_layers_keep_their_names() -> None:
     """A user's sequence with names of its own ships under them; one with a `forward` of its own is refused."""
     layers = [("stem", nn.Conv2d(1, 8, 3, 1, 1)), ("down", nn.Conv2d(8, 8, 3, 2, 1)), ("pool", nn.AdaptiveAvgPool2d(1))]
-    from collections import OrderedDict
 
     def named() -> nn.Sequential:
         head = [("flat", nn.Flatten()), ("head", nn.Linear(8, CLASSES))]
@@ -161,13 +161,13 @@ def test_each_branch_learns_from_the_ensemble() -> None:
     assert told["collaborative"].item() == pytest.approx(float(torch.stack(expected).sum()), rel=1e-4)
     labels = [F.cross_entropy(z, BATCH.labels) for z in [*logits, ensemble]]
     assert told["task"].item() == pytest.approx(float(torch.stack(labels).sum()), rel=1e-4)
-    first = learner.ramp and branched(untaught(), epochs=100).learn(BATCH, []).parts["collaborative"]
+    first = branched(untaught(), epochs=100).learn(BATCH, []).parts["collaborative"]
     assert float(first) < 0.1 * float(told["collaborative"])
 
 
 def test_losses_on_maps_are_refused_before_any_training() -> None:
     """An ensemble has no feature maps: the scheme says so when it plans."""
-    with pytest.raises(InputError, match="collaborative.* look at features"):
+    with pytest.raises(InputError, match=r"collaborative.* look at features"):
         stages(replace(RECIPE, losses=losses("hints")), "collaborative")
 
 

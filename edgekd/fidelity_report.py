@@ -56,12 +56,14 @@ def student_fidelity(training: Training, program: Program) -> Record:
     return {**record, "top1": _pack(answers_under_corruption(networks, samples, contract, training.view_seed)["student"])}
 
 
-def artifact_fidelity(training: Training, student: Record, artifact: Artifact, target: Target) -> Record:
+def artifact_fidelity(training: Training, student: Record, program: Program, artifact: Artifact, target: Target) -> Record:
     """The whole entry of the report: the `student`'s part, the `artifact`'s and the `robustness` of all three networks.
+
+    Where the artifact answers a part of the samples only, the student is compared over the same ones.
 
     Args:
         training: with the teachers' caches.
-        student: what `student_fidelity` gave.
+        student: what `student_fidelity` gave for `program`.
         artifact: built of that student.
         target: the artifact's.
 
@@ -73,7 +75,11 @@ def artifact_fidelity(training: Training, student: Record, artifact: Artifact, t
     emulated = target.runner is None
     rows = spaced(len(test), EMULATED if emulated else len(test))
     record = {key: value for key, value in student.items() if key != "top1"} | {"reasons": dict(student["reasons"])}
-    record["provenance"] = str(Provenance.EMULATED if emulated else Provenance.MEASURED)
+    record |= {"robustness": None, "provenance": str(Provenance.EMULATED if emulated else Provenance.MEASURED)}
+    teacher, labels = _teacher_logits(training)[rows], test.labels[rows]
+    if len(rows) < len(test):
+        mine = _answers(program, test.inputs[rows])["logits"]
+        _put(record, "student", lambda: asdict(compare(mine, teacher, labels, classes)))
     session, contract = target.open(artifact.path), target.contract(artifact.path)
 
     def network(raw: RawArray) -> RawArray:
@@ -81,8 +87,7 @@ def artifact_fidelity(training: Training, student: Record, artifact: Artifact, t
 
     try:
         logits = network(test.inputs[rows])
-        _put(record, "artifact", lambda: asdict(compare(logits, _teacher_logits(training)[rows], test.labels[rows], classes)))
-        record["robustness"] = None
+        _put(record, "artifact", lambda: asdict(compare(logits, teacher, labels, classes)))
         if student["top1"] is not None:
             most = EMULATED_CORRUPTED if emulated else len(test)
             _put(record, "robustness", lambda: _robustness(training, _unpack(student["top1"]), network, most))

@@ -237,13 +237,13 @@ class Run:
         trained = self.train(candidate, "final", self.project.distill.epochs)
         built = self._built(candidate, trained, deployment, precision)
         artifact, target = from_record(built, self.store.folder), deployment.target
-        key = {"weights": trained["sha256"], "teachers": [cache.folder.name for cache in self.training.caches]}
-        student = self.store.once(
-            "fidelity report", key, lambda: student_fidelity(self.training, self.program(candidate, trained))
-        )
+        training, program = self.training, self.program(candidate, trained)
+        teachers = [cache.folder.name for cache in training.caches]
+        key = {"candidate": candidate.id, "weights": trained["sha256"], "teachers": teachers}
+        student = self.store.once("fidelity report", key, lambda: student_fidelity(training, program))
         key |= {"sha256": built["sha256"], "target": target.name}
         found: Record = self.store.once(
-            "fidelity report", key, lambda: artifact_fidelity(self.training, student, artifact, target)
+            "fidelity report", key, lambda: artifact_fidelity(training, student, program, artifact, target)
         )
         return found
 

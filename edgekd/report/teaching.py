@@ -105,13 +105,11 @@ def _effectiveness_line(entry: Record, report: Record) -> Line:
 def samples_of(entry: Record) -> str:
     """How many samples the figures are over, in words."""
     found = entry["teacher_fidelity"]
-    whole, built, corrupted = found["student"], found["artifact"], found["robustness"]
+    whole, corrupted = found["artifact"] or found["student"], found["robustness"]
     texts = [
         f"{whole['samples']:,} test samples" if whole else "",
         f"{corrupted['samples']:,} under corruption" if corrupted else "",
     ]
-    if whole and built and built["samples"] != whole["samples"]:
-        texts.insert(1, f"the artifact {built['samples']:,} of them ({found['provenance']})")
     return ", ".join(text for text in texts if text)
 
 

@@ -91,7 +91,9 @@ class Emulated(NullTarget):
 def test_a_student_that_is_its_teacher_is_wholly_faithful(trained: Callable[..., Training], tmp_path: Path) -> None:
     """Agreement 1, no divergence, mCE 1, on corrupted pictures too: they are those that the teacher was asked about."""
     training, program = trained(QuarterTeacher()), quarters()
-    found = artifact_fidelity(training, student_fidelity(training, program), built(program, tmp_path / "made"), NullTarget())
+    found = artifact_fidelity(
+        training, student_fidelity(training, program), program, built(program, tmp_path / "made"), NullTarget()
+    )
     for who in ("student", "artifact"):
         assert found[who]["agreement"] == 1
         assert found[who]["kl"] < 1e-6
@@ -107,7 +109,7 @@ def test_student_and_artifact_are_told_apart(trained: Callable[..., Training], t
     """An artifact that lost something in its build has figures of its own; those of the student stay."""
     training, program = trained(QuarterTeacher()), quarters()
     student = student_fidelity(training, program)
-    found = artifact_fidelity(training, student, built(linear_program(3), tmp_path / "other"), NullTarget())
+    found = artifact_fidelity(training, student, program, built(linear_program(3), tmp_path / "other"), NullTarget())
     assert found["student"]["agreement"] == 1
     assert found["artifact"]["agreement"] < 0.9
     networks = found["robustness"]["networks"]
@@ -136,7 +138,9 @@ def test_several_teachers_are_one(trained: Callable[..., Training], tmp_path: Pa
     """The teacher is the mean of their probabilities, on corrupted pictures too."""
     training = trained(QuarterTeacher(), QuarterTeacher(scale=-1.0))
     program = quarters()
-    found = artifact_fidelity(training, student_fidelity(training, program), built(program, tmp_path / "made"), NullTarget())
+    found = artifact_fidelity(
+        training, student_fidelity(training, program), program, built(program, tmp_path / "made"), NullTarget()
+    )
     assert "several teachers" in found["reasons"]["cka"]
     test, first = training.data.test, CONDITIONS[1]
     pictures = normalise(corrupt(test.inputs, test.ids, *first, SEED, CONTRACT.value_max), CONTRACT)
@@ -152,8 +156,10 @@ def test_a_stand_in_answers_fewer_samples(
     monkeypatch.setattr("edgekd.fidelity_report.EMULATED", 40)
     monkeypatch.setattr("edgekd.fidelity_report.EMULATED_CORRUPTED", 20)
     training, program = trained(QuarterTeacher()), quarters()
-    found = artifact_fidelity(training, student_fidelity(training, program), built(program, tmp_path / "made"), Emulated())
-    assert (found["student"]["samples"], found["artifact"]["samples"], found["robustness"]["samples"]) == (100, 40, 20)
+    found = artifact_fidelity(
+        training, student_fidelity(training, program), program, built(program, tmp_path / "made"), Emulated()
+    )
+    assert (found["student"]["samples"], found["artifact"]["samples"], found["robustness"]["samples"]) == (40, 40, 20)
     assert found["provenance"] == "emulated"
     assert found["robustness"]["networks"]["artifact"]["mean_agreement"] > 0.999
 
@@ -167,7 +173,7 @@ def test_what_cannot_be_judged_costs_no_report(trained: Callable[..., Training],
     assert not list(training.caches[0].folder.glob("corrupted-*"))
     weights = np.full((CLASSES, SIDE * SIDE), np.nan, np.float32), np.zeros(CLASSES, np.float32)
     broken = built(replace(linear_program(), module=LinearModule(*weights)), tmp_path / "broken")
-    found = artifact_fidelity(training, student_fidelity(training, linear_program()), broken, NullTarget())
+    found = artifact_fidelity(training, student_fidelity(training, linear_program()), linear_program(), broken, NullTarget())
     assert found["student"] is not None
     assert found["artifact"] is found["robustness"] is None
     assert "not finite" in found["reasons"]["artifact"]
@@ -197,7 +203,9 @@ def test_a_large_split_is_thinned_alike(trained: Callable[..., Training], tmp_pa
     """Of more than 300 test samples, teacher, student and artifact answer the same evenly spaced ones."""
     data = synthetic(held=400)
     training, program = trained(QuarterTeacher(), data=data), quarters()
-    found = artifact_fidelity(training, student_fidelity(training, program), built(program, tmp_path / "made"), NullTarget())
+    found = artifact_fidelity(
+        training, student_fidelity(training, program), program, built(program, tmp_path / "made"), NullTarget()
+    )
     assert found["robustness"]["samples"] == len(spaced(400)) == 300
     assert found["robustness"]["networks"]["student"]["mean_agreement"] > 0.999
 

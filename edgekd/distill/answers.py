@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edgekd.distill import Outputs
 from edgekd.distill.cache import TeacherCache
+from edgekd.errors import InputError
 from edgekd.teachers import FeatureRequest
 
 ToTensor = Callable[[Any], Tensor]
@@ -32,7 +33,7 @@ class Answers:
         opened = [self._open(cache, view) for cache in self.caches]
 
         def rows_of(rows: NDArray[np.int64], tensor: ToTensor) -> list[Outputs]:
-            return [_outputs({name: tensor(_float32(values[rows])) for name, values in kinds.items()}) for kinds in opened]
+            return [_outputs({name: tensor(_float32(name, values[rows])) for name, values in kinds.items()}) for kinds in opened]
 
         return rows_of
 
@@ -64,8 +65,14 @@ def mean_logits_of(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]
     return np.log(np.maximum(mean, np.finfo(np.float32).tiny)).astype(np.float32)
 
 
-def _float32(values: Any) -> Any:
-    return values if values.dtype == np.float32 else values.astype(np.float32)
+def _float32(name: str, values: NDArray[Any]) -> NDArray[np.float32]:
+    """Rows as they are computed with. Raises InputError for those that half precision could not hold."""
+    if values.dtype == np.float32:
+        return values
+    if not np.isfinite(values).all():
+        largest = np.finfo(values.dtype).max
+        raise InputError(f"the teacher's {name} goes beyond {largest:.0f}, where its cache ends: tap normalised layers")
+    return values.astype(np.float32)
 
 
 def _outputs(found: dict[str, Tensor]) -> Outputs:

@@ -14,7 +14,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,11 +29,12 @@ from edgekd.data.settings import DataSettings
 from edgekd.data.sources import augment_of, load_data
 from edgekd.distill.cache import TeacherCache, open_cache
 from edgekd.distill.comparison import ComparisonRow, compare, comparison_table
+from edgekd.distill.objective import Objective
 from edgekd.distill.recipe import Recipe, Scheme, Tap, WeightedLoss
 from edgekd.distill.schemes import find_scheme
 from edgekd.distill.stage import Plan, Stage
 from edgekd.distill.trainer import predict
-from edgekd.distill.training import Training
+from edgekd.distill.training import Training, feature_request
 from edgekd.store import Store
 from edgekd.students import find_family
 from edgekd.students.program import count_params
@@ -126,10 +127,10 @@ class Bench:
         self.recipe = Recipe(epochs=epochs, views=epochs, threads=1, learning_rate=0.1)
         self.caches_root = out / "cache"
 
-    def teacher_cache(self) -> TeacherCache:
-        """The supplied teacher's answers, its attention maps and the feature maps at `TAPS`, filled where missing."""
-        requests = (FeatureRequest(energy=True), FeatureRequest(paths=tuple(tap.teacher for tap in TAPS)))
-        for request in requests:
+    def teacher_cache(self, rows: Sequence[Row]) -> TeacherCache:
+        """The supplied teacher's answers, with the feature maps that rows look at, filled where missing."""
+        requests: list[FeatureRequest | None] = [None, *filter(None, map(self.request, rows))]
+        for request in dict.fromkeys(requests):
             teacher = load_teacher(
                 "teacher:resnet", "teacher.safetensors", data=self.data, base=PROJECT, seed=0, features=request
             )
@@ -137,6 +138,10 @@ class Bench:
             with self.console.bar("teacher", 1) as bar:
                 cache.fill(teacher, self.recipe.epochs, lambda t, a, b, bar=bar: bar.at(a, "", t, b), request)
         return cache
+
+    def request(self, row: Row) -> FeatureRequest | None:
+        recipe = replace(self.recipe, losses=row.losses, task_weight=row.task_weight)
+        return feature_request(row.taps, Objective(recipe, taught=True).needs)
 
     def training(self, caches: tuple[TeacherCache, ...]) -> Training:
         return Training(
@@ -167,7 +172,7 @@ class Bench:
 
     def members(self) -> tuple[TeacherCache, ...]:
         """Two assistants, taught by the supplied teacher, as teachers."""
-        cache = self.teacher_cache()
+        cache = self.teacher_cache(())
         training = self.training((cache,))
         found = []
         for seed in range(MEMBERS):
@@ -180,7 +185,7 @@ class Bench:
     def measure(self, name: str, seed: int) -> dict[str, Any]:
         """Train a row for a seed; which test samples the last stage's student has right, and what it cost."""
         row = ROWS[name]
-        caches = self.members() if row.combine else (self.teacher_cache(),)
+        caches = self.members() if row.combine else (self.teacher_cache((row,)),)
         training = self.training(caches)
         stages = self.stages(row, seed)
         started, wall = time.process_time(), time.monotonic()
@@ -214,8 +219,7 @@ def bench(arguments: argparse.Namespace, name: str) -> Iterator[Bench]:
 
 def run(arguments: argparse.Namespace) -> None:
     worker, _, workers = arguments.worker.partition("/")
-    names = arguments.rows.split(";") if arguments.rows else list(ROWS)
-    work = [(name, seed) for seed in range(arguments.seeds) for name in names]
+    work = [(name, seed) for seed in range(arguments.seeds) for name in chosen(arguments)]
     with bench(arguments, f"worker-{worker}") as here:
         for name, seed in work[int(worker) :: int(workers or 1)]:
             file = result_file(arguments.out, name, seed)
@@ -226,6 +230,10 @@ def run(arguments: argparse.Namespace) -> None:
             file.write_text(json.dumps(found))
             text = found["failure"] or f"{unpack(found['correct']).mean():.4f} in {found['cpu_s']:.0f} CPU s"
             print(f"{name}, seed {seed}: {text}", flush=True)
+
+
+def chosen(arguments: argparse.Namespace) -> list[str]:
+    return arguments.rows.split(";") if arguments.rows else list(ROWS)
 
 
 def result_file(out: Path, name: str, seed: int) -> Path:
@@ -262,14 +270,17 @@ def main() -> int:
     parser.add_argument("command", choices=("prepare", "run", "table"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=20_000)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", default="", help="names, separated by ;")
     parser.add_argument("--worker", default="0/1")
     arguments = parser.parse_args()
     if arguments.command == "prepare":
+        rows = [ROWS[name] for name in chosen(arguments)]
         with bench(arguments, "members") as here:
-            here.members()
+            here.teacher_cache(rows)
+            if any(row.combine for row in rows):
+                here.members()
     elif arguments.command == "run":
         run(arguments)
     else:

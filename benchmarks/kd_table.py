@@ -28,7 +28,7 @@ from edgekd.data.prepare import prepare
 from edgekd.data.settings import DataSettings
 from edgekd.data.sources import augment_of, load_data
 from edgekd.distill.cache import TeacherCache, open_cache
-from edgekd.distill.comparison import ComparisonRow, compare, comparison_table
+from edgekd.distill.comparison import FEWEST_SEEDS, ComparisonRow, compare, comparison_table
 from edgekd.distill.objective import Objective
 from edgekd.distill.recipe import Recipe, Scheme, Tap, WeightedLoss
 from edgekd.distill.schemes import find_scheme
@@ -248,11 +248,12 @@ def table(arguments: argparse.Namespace) -> str:
     rows = [ComparisonRow(name="plain", accuracy=float(np.mean([r["correct"].mean() for r in plain])))]
     for name, measured in there.items():
         paired = [p for p in plain if p["seed"] in {m["seed"] for m in measured}]
-        gain = compare(
-            np.stack([p["correct"] for p in paired]), np.stack([m["correct"] for m in measured]), name=name, confidence=0.95
-        )
+        accuracy = float(np.mean([m["correct"].mean() for m in measured]))
+        # With fewer seeds there is no interval: such a row is not finished.
+        pair = (np.stack([found["correct"] for found in side]) for side in (paired, measured))
+        gain = compare(*pair, name=name) if len(measured) >= FEWEST_SEEDS else None
         cost = statistics.median(m["cpu_s"] / p["cpu_s"] for m, p in zip(measured, paired, strict=True))
-        rows.append(ComparisonRow(name=name, accuracy=gain.accuracy, gain=gain, relative_cost=cost))
+        rows.append(ComparisonRow(name=name, accuracy=accuracy, gain=gain, relative_cost=cost))
     ordered = [rows[0], *sorted(rows[1:], key=lambda row: -row.accuracy)]
     return f"{comparison_table(ordered)}\n\n{tried} rows against one baseline, {arguments.seeds} seeds, intervals at 95 % each."
 

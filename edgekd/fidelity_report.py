@@ -1,5 +1,7 @@
 """What of the teacher is in the student, and in the artifact that was built of it: all on the test split, after the choice.
 
+Imported once torch is needed.
+
 A student's part is recorded once however many artifacts are built of it. The teacher is not asked: its answers, to corrupted
 pictures too, are in its cache. What cannot be said is None, with the reason.
 """

@@ -28,10 +28,10 @@ def prepare_run(project: Project, store: Store, console: Console, deployments: t
     from edgekd.students import find_family
 
     data = load_data(project.data, base=project.base)
-    for leak in check_leakage(data):
-        console.say(f"{leak.rule}: {leak.text}; {leak.next_step}")
     if len(data.contract.shape) != 3:
         raise InputError(f"[data] samples have shape {data.contract.shape}: students take pictures (C, H, W)")
+    for leak in check_leakage(data):
+        console.say(f"{leak.rule}: {leak.text}; {leak.next_step}")
     for item in project.distill.losses:
         loss(item.name, **item.numbers)
     check_ensemble(project)

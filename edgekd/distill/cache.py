@@ -204,9 +204,7 @@ class TeacherCache:
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             sizes = f"{needed / 1e9:.1f} GB a view, {free / 1e9:.1f} GB are free"
-            raise StorageError(
-                f"the teacher cache in {self.folder} needs {sizes}: name fewer [distill] taps, or set EDGEKD_CACHE"
-            )
+            raise StorageError(f"the teacher cache in {self.folder} needs {sizes}: free some space, or name fewer [distill] taps")
         return {
             name: opened.enter_context(_Growing(self.folder / file, (rows, *found[name].shape[1:]), kind))
             for name, (file, kind) in names.items()
@@ -270,7 +268,14 @@ class _Growing:
 
     def __init__(self, path: Path, shape: tuple[int, ...], kind: Any) -> None:
         self._path, self._temporary, self._done = path, path.with_name(f".{os.getpid()}.{path.name}"), 0
-        self._values = np.lib.format.open_memmap(self._temporary, mode="w+", dtype=kind, shape=shape)
+        try:
+            self._values = np.lib.format.open_memmap(self._temporary, mode="w+", dtype=kind, shape=shape)
+            # A mapped page that the disk has no room for would kill the process: all of it is taken now, or refused.
+            with self._temporary.open("rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, self._temporary.stat().st_size)
+        except OSError:
+            self._temporary.unlink(missing_ok=True)
+            raise
 
     def __enter__(self) -> "_Growing":
         return self

@@ -14,7 +14,10 @@ from edgekd.data import Data
 from edgekd.data.settings import DataSettings
 from edgekd.data.sources import load_data
 from edgekd.data.views import Augment
+from edgekd.distill.learners.solo import Solo
+from edgekd.distill.objective import Objective
 from edgekd.distill.recipe import Recipe
+from edgekd.distill.taps import Tapped
 from edgekd.distill.trainer import Trainer
 from edgekd.errors import StageError
 from edgekd.plugins import find_target
@@ -41,8 +44,9 @@ def student(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Program:
     family, candidate = find_family("resnet"), Candidate.of("resnet", PARAMS)
     recipe = Recipe(losses=(), task_weight=1.0, epochs=12, batch_size=32, threads=1)
     module = build_student(family, candidate, data.contract, seed=0)
+    learner = Solo(Tapped(module, len(data.contract.classes)), Objective(recipe, taught=False))
     folder = tmp_path_factory.mktemp("student")
-    trained = Trainer(module, data, data.contract, recipe, None, Augment(), folder / "checkpoint.safetensors").run()
+    trained = Trainer(learner, data, data.contract, recipe, None, Augment(), folder / "checkpoint.safetensors").run()
     assert trained.curve[-1]["accuracy"] > 0.9
     return make_program(trained.module, candidate, data.contract)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from synthetic_data import CLASSES, CONTRACT
 from torch import Tensor, nn
-from training_runs import RECIPE, Watch, cache_of, candidate, losses, stages, teacher_network, training
+from training_runs import RECIPE, Watch, cache_of, candidate, losses, stages, training
 
 from edgekd.distill.cache import TeacherCache
 from edgekd.distill.kinds import kinds_of
@@ -176,4 +176,3 @@ def test_the_trial_trains_what_will_be_trained(cache: TeacherCache, tmp_path: Pa
         kept = made.run(stages(replace(bare, epochs=EPOCHS)), "pilot")
         assert len(made.store.units("distil")) == 2
     assert len(kept["curve"]) == EPOCHS
-    assert teacher_network() is teacher_network()

@@ -157,8 +157,7 @@ class Bench:
 
     def plan(self, recipe: Recipe, seed: int) -> Plan:
         params: Callable[[Candidate], int] = lambda c: count_params(self.family, c, self.data.contract)  # noqa: E731
-        space = self.family.space(self.data.contract.shape)
-        return Plan(candidate=STUDENT, recipe=recipe, seed=seed, space=space, params=params, teacher_params=696_042)
+        return Plan(candidate=STUDENT, recipe=recipe, seed=seed, params=params, teacher_params=696_042)
 
     def stages(self, row: Row, seed: int) -> tuple[Stage, ...]:
         recipe = replace(

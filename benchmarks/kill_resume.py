@@ -1,10 +1,12 @@
 """Kill `edgekd distill` at random moments; the same command must go on and end in the undisturbed run's result.
 
-    python benchmarks/kill_resume.py --kills 20 --seed 0
+    python benchmarks/kill_resume.py --kills 20 --seed 0                   # a search over three candidates
+    python benchmarks/kill_resume.py --project chain --kills 8 --seed 0    # an assistant, the student, its weights rounded to 8 bits
 
-Runs a small digits project undisturbed, then again in another folder, killed (SIGKILL) at random moments and started anew
-each time. Holds where every candidate's weights are the same bit by bit and report.json is equal but for times. Measurements
-are replayed from the undisturbed run, since no two are equal; trainings, builds and choices are made anew.
+Runs a small digits project undisturbed, then again in another folder with another teacher cache, killed (SIGKILL) at random
+moments and started anew each time. Holds where the weights of every training are the same bit by bit and report.json is equal
+but for times. Measurements are replayed from the undisturbed run, since no two are equal; trainings, builds and choices are made
+anew. Threads are left to the project: a process that goes on must not compute with others.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PROJECT = """
+SEARCH = """
 [data]
 source = "digits"
 [teacher]
@@ -43,19 +45,45 @@ latency_ms = 5.0
 size_bytes = 2_000_000
 max_accuracy_drop = 0.2
 """
-TIMES = ("created", "timings_s", "seconds", "environment")
+CHAIN = """
+[data]
+source = "digits"
+[teacher]
+model = "builtin:digits"
+[distill]
+losses = [{ name = "soft_targets", weight = 0.9, temperature = 4.0 }, { name = "hints", weight = 0.1 }]
+feature_losses = "always"
+epochs = 16
+views = 4
+threads = 1
+scheme = { name = "chain", assistants = 1, precision = "w8" }
+[students]
+family = "resnet"
+axes = { width = [8], growth = [1.0], depth = [1], kernel = [3], bottleneck = [0.0], skip = [true] }
+[search]
+trials = 1
+rung_epochs = 3
+[[deploy]]
+target = "onnxruntime"
+precisions = ["fp32"]
+latency_ms = 5.0
+size_bytes = 2_000_000
+max_accuracy_drop = 0.2
+"""
+PROJECTS = {"search": SEARCH, "chain": CHAIN}
+TIMES = ("created", "timings_s", "seconds", "spent", "environment")
 
 
 def start(project: Path, out: Path, cache: Path, replay: Path | None = None) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "edgekd", "distill", str(project), "--out", str(out)]
     command += ["--replay", str(replay)] if replay else []
-    environment = {**os.environ, "EDGEKD_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "EDGEKD_CACHE": str(cache)}
     log = (project.parent / f"{out.name}.log").open("ab")
     return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
 
 
 def weights(run: Path) -> dict[str, str]:
-    """SHA-256 of every candidate's weights file, by its place in the run."""
+    """SHA-256 of every training's weights file, by its place in the run."""
     files = sorted(run.glob("candidates/*/*/weights.safetensors"))
     return {file.relative_to(run).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
@@ -74,7 +102,7 @@ def disturbed(project: Path, out: Path, replay: Path, kills: int, longest_s: flo
     """Run to the end through `kills` kills, spread over the time that the run needs; how many struck a living process."""
     struck = 0
     while True:
-        process = start(project, out, out.with_name("cache-disturbed"), replay)
+        process = start(project, out, out.with_name(f"{out.name}-cache"), replay)
         if struck < kills:
             try:
                 process.wait(rng.uniform(0.5, longest_s))
@@ -101,10 +129,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", default="onnxruntime")
+    parser.add_argument("--project", choices=PROJECTS, default="search")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="edgekd-kill-"))
     project = folder / "project.toml"
-    project.write_text(PROJECT.replace('"onnxruntime"', f'"{chosen.target}"'))
+    project.write_text(PROJECTS[chosen.project].replace('"onnxruntime"', f'"{chosen.target}"'))
     whole, cut = folder / "whole", folder / "cut"
     started = time.monotonic()
     if start(project, whole, folder / "cache").wait():

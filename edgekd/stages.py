@@ -188,7 +188,6 @@ class Run:
             candidate=candidate,
             recipe=recipe,
             seed=self.seed,
-            space=self.space,
             params=self.params,
             teacher_params=self.teacher.get("params"),
         )

@@ -1,11 +1,11 @@
 """A scheme as a small graph: each stage is one training, named by the content of all that decides its weights."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from edgekd.distill.recipe import Recipe
-from edgekd.types import Candidate, Scalar, digest
+from edgekd.types import Candidate, digest
 
 TEACHER = "teacher"
 """What `taught_by` calls the project's own teachers."""
@@ -40,7 +40,6 @@ class Plan:
     """What a scheme plans from: the student wanted, its recipe and seed, and how large things are.
 
     Args:
-        space: the family's axes.
         params: parameters of a candidate.
         teacher_params: None where the teacher's format does not tell.
     """
@@ -48,7 +47,6 @@ class Plan:
     candidate: Candidate
     recipe: Recipe
     seed: int
-    space: Mapping[str, tuple[Scalar, ...]]
     params: Callable[[Candidate], int]
     teacher_params: int | None
 

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgekd.data import Data, Split
+from edgekd.distill import trainer
 from edgekd.target import Program
 from edgekd.teachers import TeacherOutputs
 from edgekd.types import Contract, Scalar, digest
@@ -102,3 +104,16 @@ def small_net(seed: int = 0) -> nn.Module:
 def equal_states(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two state dicts hold the same names and the same bits."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def cut_at_step(monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
+    """Interrupt whatever trains right after its `cut`-th step, counted over all trainings from here on; once."""
+    steps, real = [0], trainer.Trainer._step
+
+    def counted(self: Any, *batch: Any) -> None:
+        real(self, *batch)
+        steps[0] += 1
+        if steps[0] == cut:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.Trainer, "_step", counted)

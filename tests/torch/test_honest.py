@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from synthetic_data import CLASSES, LINEAR, QuarterTeacher, synthetic
+from synthetic_data import CLASSES, LINEAR, QuarterTeacher, cut_at_step, synthetic
 
 from edgekd.console import Console
 from edgekd.data import Data, Split
@@ -89,9 +89,7 @@ def make(store: Store, root: Path, teacher: Any) -> Training:
 
 
 def plan(recipe: Recipe = RECIPE, seed: int = 5) -> Plan:
-    return Plan(
-        candidate=STUDENT, recipe=recipe, seed=seed, space=LINEAR.space((1, 8, 8)), params=lambda c: 260, teacher_params=None
-    )
+    return Plan(candidate=STUDENT, recipe=recipe, seed=seed, params=lambda c: 260, teacher_params=None)
 
 
 def compared(training: Training, recipe: Recipe = RECIPE, **more: Any) -> dict[str, Any]:
@@ -203,15 +201,7 @@ def test_a_comparison_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pyte
     """
     undisturbed = accuracies(tmp_path / "whole", tmp_path)
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1.0)
-    steps, real = [0], trainer.Trainer._step
-
-    def counted(self: Any, *batch: Any) -> None:
-        real(self, *batch)
-        steps[0] += 1
-        if steps[0] == cut:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(trainer.Trainer, "_step", counted)
+    cut_at_step(monkeypatch, cut)
     with pytest.raises(KeyboardInterrupt):
         accuracies(tmp_path / "cut", tmp_path)
     assert accuracies(tmp_path / "cut", tmp_path) == undisturbed
@@ -255,7 +245,7 @@ def test_epochs_of_a_student_that_grows_are_those_of_all_its_depths() -> None:
     """What goes on from earlier weights has trained as long as they have; an assistant's epochs are not the student's."""
     grown = Candidate.of("resnet", {"width": 8, "depth": 3, "skip": True, "input_size": 8})
     params: Callable[[Candidate], int] = lambda candidate: int(candidate.values["width"]) ** 2  # noqa: E731
-    given = Plan(candidate=grown, recipe=replace(RECIPE, epochs=12), seed=0, space={}, params=params, teacher_params=4096)
+    given = Plan(candidate=grown, recipe=replace(RECIPE, epochs=12), seed=0, params=params, teacher_params=4096)
     assert own_epochs(find_scheme("progressive", {})(given)) == 12
     assert own_epochs(find_scheme("chain", {"assistants": 2})(given)) == 12
     assert own_epochs(find_scheme("chain", {"precision": "w8"})(given)) == 12 + 3

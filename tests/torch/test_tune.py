@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_data import LINEAR, synthetic
+from synthetic_data import LINEAR, cut_at_step, synthetic
 
 from edgekd.bench.settings import Settings
 from edgekd.console import Console
 from edgekd.data.views import Augment
-from edgekd.distill import trainer
 from edgekd.distill.recipe import Recipe, WeightedLoss
 from edgekd.distill.stage import Stage
 from edgekd.distill.training import Training
@@ -217,15 +216,7 @@ def noisy() -> Any:
 def test_tuning_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
     """Cut in the middle of a trial and begun again, the same numbers are tried and chosen, and the same file ships."""
     whole = stable(distill(project(tmp_path, 5), tmp_path / "whole"))
-    steps, real = [0], trainer.Trainer._step
-
-    def counted(self: Any, *batch: Any) -> None:
-        real(self, *batch)
-        steps[0] += 1
-        if steps[0] == cut:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(trainer.Trainer, "_step", counted)
+    cut_at_step(monkeypatch, cut)
     with pytest.raises(KeyboardInterrupt):
         distill(project(tmp_path, 5), tmp_path / "cut")
     assert stable(distill(project(tmp_path, 5), tmp_path / "cut")) == whole

@@ -73,7 +73,6 @@ def plan(recipe: Recipe = RECIPE, seed: int = 3, teacher_params: int | None = No
         candidate=candidate(**changes),
         recipe=recipe,
         seed=seed,
-        space=FAMILY.space(CONTRACT.shape),
         params=lambda given: count_params(FAMILY, given, CONTRACT),
         teacher_params=teacher_params,
     )

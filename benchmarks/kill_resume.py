@@ -1,7 +1,7 @@
 """Kill `edgekd distill` at random moments; the same command must go on and end in the undisturbed run's result.
 
-    python benchmarks/kill_resume.py --kills 20 --seed 0                   # a search over three candidates
-    python benchmarks/kill_resume.py --project chain --kills 8 --seed 0    # an assistant, the student, its weights rounded to 8 bits
+    python benchmarks/kill_resume.py --kills 20 --seed 0                  # a search over three candidates
+    python benchmarks/kill_resume.py --project chain --kills 8 --seed 0   # three stages: assistant, student, w8
 
 Runs a small digits project undisturbed, then again in another folder with another teacher cache, killed (SIGKILL) at random
 moments and started anew each time. Holds where the weights of every training are the same bit by bit and report.json is equal

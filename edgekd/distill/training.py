@@ -116,8 +116,9 @@ class Training:
             try:
                 trainer = self._trainer(stage, done, checkpoint, on_epoch, on_step)
                 if label == "final":
-                    minutes = trainer.estimate_seconds() / 60
-                    self.console.say(f"{stage.candidate.id}: {stage.recipe.epochs} epochs, about {minutes:.1f} min")
+                    seconds = trainer.estimate_seconds()
+                    text = f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+                    self.console.say(f"{stage.candidate.id}: {stage.recipe.epochs} epochs, about {text}")
                 trained = trainer.run()
             except StageError as error:
                 checkpoint.unlink(missing_ok=True)

@@ -48,7 +48,7 @@ STUDENT = Candidate.of(
     "resnet",
     {"width": 8, "growth": 2.0, "depth": 2, "kernel": 3, "bottleneck": 0.0, "skip": True, "input_size": 28},
 )
-TAPS = (Tap(teacher="blocks.3", student="4"), Tap(teacher="blocks.5", student="6"))
+TAPS = (Tap(teacher="blocks.3", student="stage2_block2"), Tap(teacher="blocks.5", student="stage3_block2"))
 """Of the losses that compare whole feature maps: the last layers at 14 and at 7 pixels. Those at 28 would be 50 kB a view."""
 MEMBERS = 2
 """Teachers of the ensembles beside the supplied one: assistants that it taught, from seeds 0 and 1."""

@@ -21,8 +21,8 @@ from typing import IO, Any
 from edgekd.errors import InputError, StorageError, storage_errors
 from edgekd.types import digest
 
-# History: 1, first.
-SCHEMA = 1
+# History: 1, first; 2, layers of the built-in families are named by stage and block.
+SCHEMA = 2
 MEASUREMENTS = ("profile", "screen")
 """Kinds whose results are figures of a machine: those that a replay takes from another run."""
 

@@ -187,10 +187,9 @@ class Training:
             if begun["candidate"]["values"] == stage.candidate.values:
                 network.load_state_dict(tensors)
             else:
-                depths = int(begun["candidate"]["values"]["depth"]), int(stage.candidate.values["depth"])
                 if not isinstance(network, nn.Sequential):
                     raise InputError("scheme 'progressive' needs a student that is an nn.Sequential, as resnet and mbconv are")
-                grow(tensors, depths[0], network, depths[1])
+                grow(tensors, network)
         return network if stage.weight_bits is None else with_rounded_weights(network, stage.weight_bits)
 
     def _student_taps(

@@ -169,7 +169,7 @@ def test_a_grown_network_computes_what_the_smaller_one_did(family: str, bottlene
     inputs, small = torch.randn(4, 1, side, side), built(1)
     for depth in (2, 3):
         large = built(depth)
-        grow(small.state_dict(), depth - 1, large, depth)
+        grow(small.state_dict(), large)
         assert torch.equal(large.eval()(inputs), small.eval()(inputs))
         assert len(large) > len(small)
         small = large

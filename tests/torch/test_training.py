@@ -39,7 +39,7 @@ SOFT = RECIPE.losses
 def caches(tmp_path_factory: pytest.TempPathFactory) -> tuple[TeacherCache, ...]:
     """Of three teachers; the first shows feature maps in every form that a test asks for."""
     folder = tmp_path_factory.mktemp("caches")
-    for request in (FeatureRequest(), FeatureRequest(energy=True), FeatureRequest(paths=("1", "2"))):
+    for request in (FeatureRequest(), FeatureRequest(energy=True), FeatureRequest(paths=("stage1_block1", "stage2_block1"))):
         cache_of(folder, 0, request, views=4)
     return tuple(cache_of(folder, seed, views=4) for seed in range(3))
 
@@ -152,11 +152,12 @@ def test_every_loss_trains(name: str, caches: Any, tmp_path: Path) -> None:
     assert not any("map_" in key for key in module.state_dict())
 
 
+NAMED = (Tap(teacher="stage1_block1", student="stage1_block1"), Tap(teacher="stage2_block1", student="stage2_block1"))
 FEATURES = replace(RECIPE, losses=losses("hints", "attention"), task_weight=1.0)
 
 
 @pytest.mark.parametrize("size", [6, 8])
-@pytest.mark.parametrize("taps", [(), (Tap(teacher="1", student="1"), Tap(teacher="2", student="2"))], ids=["auto", "named"])
+@pytest.mark.parametrize("taps", [(), NAMED], ids=["auto", "named"])
 def test_feature_losses_whatever_the_pictures_size(size: int, taps: tuple[Tap, ...], caches: Any, tmp_path: Path) -> None:
     """A student of smaller pictures learns from its teacher's maps, paired by resolution or by name."""
     found = trained(tmp_path / "run", stages(replace(FEATURES, taps=taps), input_size=size), caches[:1])
@@ -167,21 +168,21 @@ def test_feature_losses_whatever_the_pictures_size(size: int, taps: tuple[Tap, .
 @pytest.mark.parametrize("scheme", ["chain", "born_again"])
 def test_named_taps_are_the_projects_teachers(scheme: str, caches: Any, tmp_path: Path) -> None:
     """A student that teaches has other layers: its maps pair by resolution, and the scheme goes through."""
-    recipe = replace(FEATURES, taps=(Tap(teacher="1", student="1"), Tap(teacher="2", student="2")))
+    recipe = replace(FEATURES, taps=NAMED)
     assert trained(tmp_path / "run", stages(recipe, scheme), caches[:1])["failure"] is None
 
 
 def test_a_candidate_without_a_named_layer_fails_alone(caches: Any, tmp_path: Path) -> None:
     """Candidates differ in depth: one that lacks the layer is a failed trial with a hint, not the end of the run."""
-    taps = (Tap(teacher="1", student="1.body.7"), Tap(teacher="2", student="2"))
+    taps = (Tap(teacher="stage1_block1", student="stage1_block1.body.7"), Tap(teacher="stage2_block1", student="stage2_block1"))
     found = trained(tmp_path / "run", stages(replace(FEATURES, taps=taps)), caches[:1])
-    assert "no layer '1.body.7' (did you mean '1.body.1'?)" in found["failure"]["cause"]
+    assert "no layer 'stage1_block1.body.7' (did you mean 'stage1_block1.body.1'?)" in found["failure"]["cause"]
 
 
 def test_a_teachers_layer_is_named_once(caches: Any, tmp_path: Path) -> None:
     """Of two student layers that should learn from one of the teacher's, none is dropped in silence."""
-    taps = (Tap(teacher="1", student="1"), Tap(teacher="1", student="2"))
-    with pytest.raises(InputError, match="'1' twice"):
+    taps = (Tap(teacher="stage1_block1", student="stage1_block1"), Tap(teacher="stage1_block1", student="stage2_block1"))
+    with pytest.raises(InputError, match="'stage1_block1' twice"):
         trained(tmp_path / "run", stages(replace(FEATURES, taps=taps)), caches[:1])
 
 

@@ -66,26 +66,20 @@ def split_epochs(epochs: int, depth: int) -> list[int]:
     return [*shares, epochs - before]
 
 
-def grow(small: Mapping[str, Tensor], small_depth: int, network: nn.Sequential, depth: int) -> None:
+def grow(small: Mapping[str, Tensor], network: nn.Sequential) -> None:
     """Put a shallower student's weights into `network`; blocks that it has not become the identity.
 
-    Both are stem, `depth` blocks a stage, pooling, flattening and classifier, as the built-in families build them.
+    Blocks are told by their names, which the built-in families give by stage and place.
 
-    Raises InputError where the weights do not fit that layout.
+    Raises InputError where the weights do not fit.
     """
-    blocks = len(network) - 4  # stem, pooling, flattening, classifier
-    stages = blocks // depth
-    moves = {0: 0, 3 + stages * small_depth: len(network) - 1}
-    for stage in range(stages):
-        for block in range(small_depth):
-            moves[1 + stage * small_depth + block] = 1 + stage * depth + block
     own = network.state_dict()
     for name, tensor in small.items():
-        index, _, rest = name.partition(".")
-        target = f"{moves.get(int(index), -1)}.{rest}" if index.isdigit() else name
-        if target not in own or own[target].shape != tensor.shape:
+        if name not in own or own[name].shape != tensor.shape:
             raise InputError("scheme 'progressive' does not know how this family's students grow: use resnet or mbconv")
-        own[target].copy_(tensor)
-    for place in set(range(1, 1 + blocks)) - set(moves.values()):
-        norms = [module for module in network[place].modules() if isinstance(module, nn.BatchNorm2d)]
-        nn.init.zeros_(norms[-1].weight)
+        own[name].copy_(tensor)
+    there = {name.split(".")[0] for name in small}
+    for name, block in network.named_children():
+        norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+        if norms and name not in there:
+            nn.init.zeros_(norms[-1].weight)

@@ -18,13 +18,13 @@ def prepare(inputs: RawArray, contract: Contract) -> NDArray[np.float32]:
 
 def resize(images: RawArray, size: tuple[int, int]) -> NDArray[np.float32]:
     """Bilinear, half-pixel centres, no antialiasing (what every platform's simplest resize does): (N, C, H, W) to size."""
-    rows, columns = _weights(images.shape[2], size[0]), _weights(images.shape[3], size[1])
+    rows, columns = interpolation(images.shape[2], size[0]), interpolation(images.shape[3], size[1])
     resized: NDArray[np.float32] = rows @ images.astype(np.float32) @ columns.T
     return resized
 
 
 @lru_cache
-def _weights(source: int, target: int) -> NDArray[np.float32]:
+def interpolation(source: int, target: int) -> NDArray[np.float32]:
     """(target, source) interpolation weights; each row sums to 1."""
     position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
     low = np.floor(position).astype(int)

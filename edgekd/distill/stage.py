@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from edgekd.distill.recipe import Recipe
-from edgekd.types import Candidate, digest
+from edgekd.types import Candidate, Scalar, digest
 
 TEACHER = "teacher"
 """What `taught_by` calls the project's own teachers."""
@@ -22,17 +22,19 @@ class Stage:
         taught_by: names of earlier stages whose students teach, or `TEACHER`; none trains on the labels alone.
         starts_from: name of an earlier stage whose smaller student this one grows out of, or whose weights it takes.
         weight_bits: train with weights rounded to so many bits.
+        axes: of the space whose students all train on one set of weights; `candidate` is the largest of them.
     """
 
     name: str
     candidate: Candidate
     recipe: Recipe
     seed: int
-    learner: Literal["solo", "mutual", "collaborative"] = "solo"
+    learner: Literal["solo", "mutual", "collaborative", "sandwich"] = "solo"
     count: int = 1
     taught_by: tuple[str, ...] = (TEACHER,)
     starts_from: str | None = None
     weight_bits: int | None = None
+    axes: tuple[tuple[str, tuple[Scalar, ...]], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

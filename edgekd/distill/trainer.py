@@ -23,6 +23,7 @@ from edgekd.distill.answers import Answers
 from edgekd.distill.cache import witness_of
 from edgekd.distill.checkpoint import load_checkpoint, save_checkpoint
 from edgekd.distill.gradients import backward_apart
+from edgekd.distill.guard import Guard
 from edgekd.distill.learners import Learner
 from edgekd.distill.objective import TASK, gradient_scales
 from edgekd.distill.recipe import Recipe, average_decay, rate
@@ -67,6 +68,7 @@ class _State:
     curve: Curve
     scales: dict[str, float]
     ratios: dict[str, float]
+    guard: dict[str, Any]
 
 
 class Trainer:
@@ -81,6 +83,7 @@ class Trainer:
         view_seed: of the views where there is no cache that says it.
         on_epoch: told (epoch, validation accuracy) after each; returning True ends the training there.
         on_step: told of every step.
+        guard: rolls a collapsing training back; without one a loss that is no number ends it.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Trainer:
         view_seed: int = 0,
         on_epoch: Callable[[int, float], bool] = lambda epoch, accuracy: False,
         on_step: Callable[[Step], None] = lambda step: None,
+        guard: Guard | None = None,
     ) -> None:
         use_threads(recipe)
         torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
@@ -107,7 +111,9 @@ class Trainer:
         self.view_seed = answers.caches[0].seed if answers else view_seed
         self.steps_per_epoch = recipe.steps_per_epoch(len(data.train))
         self.steps = recipe.epochs * self.steps_per_epoch
-        self.state = _State(step=0, loss_sum=0.0, agreement_sum=0.0, seconds=0.0, curve=[], scales={}, ratios={})
+        self.guard = guard
+        kept = guard.state if guard else {}
+        self.state = _State(step=0, loss_sum=0.0, agreement_sum=0.0, seconds=0.0, curve=[], scales={}, ratios={}, guard=kept)
         module: Any = learner
         self.learner: Any = module.to(self.device).to(memory_format=torch.channels_last)
         self._make_adapters()
@@ -119,28 +125,35 @@ class Trainer:
     def run(self) -> Trained:
         """Train to the end, or as far as `max_minutes` or `on_epoch` let it. Raises StageError("distil") on NaN or collapse."""
         if self.checkpoint.exists():
-            self.state = _State(**load_checkpoint(self.checkpoint, self.learner, self.average, self.optimizer))
-            self.learner.objective.scales = self.state.scales
+            self._load(self.checkpoint)
             if any(self.on_epoch(int(point["epoch"]), point["accuracy"]) for point in self.state.curve):
                 return self._finish("pruned")
+        elif self.guard:
+            self.guard.keep(self.state.step, self._save)
         last_saved = started = time.monotonic()
         seconds_before = self.state.seconds
         while self.state.step < self.steps:
             epoch = self.state.step // self.steps_per_epoch
             for batch, teachers in self._batches(epoch, self.state.step % self.steps_per_epoch):
-                self._step(batch, teachers)
+                cause = self._step(batch, teachers)
                 self.state.seconds = seconds_before + time.monotonic() - started
+                if self.guard and cause:
+                    self.guard.roll_back(self.state.step, cause, self._load)
+                    break
+                if self.guard:
+                    self.guard.keep(self.state.step, self._save)
                 # Not between an epoch's last step and its point on the curve: that point would be lost.
                 if self.state.step % self.steps_per_epoch and time.monotonic() - last_saved > CHECKPOINT_SECONDS:
-                    self._save()
+                    self._save(self.checkpoint)
                     last_saved = time.monotonic()
                 if self.recipe.max_minutes and self.state.seconds > 60 * self.recipe.max_minutes:
                     return self._finish("time limit")
-            if self.on_epoch(epoch + 1, self._close_epoch(epoch + 1)):
-                return self._finish("pruned")
-            if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
-                self._save()
-                last_saved = time.monotonic()
+            else:
+                if self.on_epoch(epoch + 1, self._close_epoch(epoch + 1)):
+                    return self._finish("pruned")
+                if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+                    self._save(self.checkpoint)
+                    last_saved = time.monotonic()
         return self._finish("")
 
     def estimate_seconds(self, tried: int = 4) -> float:
@@ -190,17 +203,20 @@ class Trainer:
         tensor = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
         return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
-    def _step(self, batch: Batch, teachers: Sequence[Outputs]) -> None:
-        state = self.state
+    def _step(self, batch: Batch, teachers: Sequence[Outputs]) -> str:
+        """One step; why the training must be rolled back, or nothing."""
+        state, slower = self.state, self.guard.state["rate"] if self.guard else 1.0
         self.learner.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = rate(state.step, self.steps, self.recipe.learning_rate)
+            group["lr"] = slower * rate(state.step, self.steps, self.recipe.learning_rate)
         self.optimizer.zero_grad()
         with torch.random.fork_rng(devices=[]):
             # What a network draws, for dropout say, is a function of (seed, step): a training that goes on draws it again.
             torch.manual_seed((self.seed * STEP_SEEDS + state.step) % 2**63)
             told = self.learner.learn(batch, teachers)
         value = _total(told.parts).item()
+        if self.guard and (cause := self.guard.failing(state.step + 1, value)).startswith("not"):
+            return cause
         detectors.not_a_number(value, state.step + 1)
         if state.step % self.steps_per_epoch == 0 and len(told.parts) > 1 and TASK in told.parts:
             self._backward_apart(told.parts, batch.epoch)
@@ -223,6 +239,10 @@ class Trainer:
                 agreement=state.agreement_sum / done,
             )
         )
+        if self.guard is None or told.least is None:
+            return ""
+        self.guard.note((told.least.detach().argmax(1) == batch.labels).float().mean().item())
+        return self.guard.failing(state.step, value)
 
     def _backward_apart(self, parts: Mapping[str, Tensor], epoch: int) -> None:
         """Once an epoch, in place of a step's single backward pass. Under `normalize` the scales are set here, for the epoch;
@@ -272,8 +292,14 @@ class Trainer:
             return accuracy, None
         return accuracy, float((answers == self.answers.validation().argmax(1)).mean())
 
-    def _save(self) -> None:
-        save_checkpoint(self.checkpoint, self.learner, self.average, self.optimizer, vars(self.state))
+    def _save(self, file: Path) -> None:
+        save_checkpoint(file, self.learner, self.average, self.optimizer, vars(self.state))
+
+    def _load(self, file: Path) -> None:
+        self.state = _State(**load_checkpoint(file, self.learner, self.average, self.optimizer))
+        self.learner.objective.scales = self.state.scales
+        if self.guard:
+            self.guard.state = self.state.guard
 
 
 @torch.no_grad()

@@ -16,9 +16,11 @@ from edgekd.data.views import Augment
 from edgekd.distill.answers import Answers
 from edgekd.distill.cache import TeacherCache, open_cache
 from edgekd.distill.checkpoint import read_tensors, write_tensors
+from edgekd.distill.guard import Guard
 from edgekd.distill.learners import Learner
 from edgekd.distill.learners.collaborative import Collaborative
 from edgekd.distill.learners.mutual import Mutual
+from edgekd.distill.learners.sandwich import Sandwich
 from edgekd.distill.learners.solo import Solo
 from edgekd.distill.objective import Objective
 from edgekd.distill.recipe import Recipe, Tap
@@ -31,6 +33,8 @@ from edgekd.errors import InputError, StageError, did_you_mean, storage_errors
 from edgekd.store import Store
 from edgekd.students import Family, image_size, resized_shape
 from edgekd.students.program import build_student, weights_hash
+from edgekd.students.sharing import Cutter
+from edgekd.students.space import Space
 from edgekd.teachers import FeatureRequest, TeacherOutputs
 from edgekd.teachers.accelerate import accelerate
 from edgekd.teachers.loaded import LoadedTeacher
@@ -121,12 +125,12 @@ class Training:
                     self.console.say(f"{stage.candidate.id}: {stage.recipe.epochs} epochs, about {text}")
                 trained = trainer.run()
             except StageError as error:
-                checkpoint.unlink(missing_ok=True)
+                _remove(checkpoint)
                 failure = {"stage": error.stage, "cause": error.cause, "hint": error.hint}
                 return {"failure": failure, "curve": trainer.state.curve if trainer else [], "stopped": "", "stage": label}
         state = trained.module.state_dict()
         write_tensors(folder / "weights.safetensors", state)
-        checkpoint.unlink(missing_ok=True)
+        _remove(checkpoint)
         return {
             "failure": None,
             "candidate": {"family": stage.candidate.family, "values": stage.candidate.values},
@@ -135,6 +139,7 @@ class Training:
             "sha256": weights_hash(state),
             "curve": trained.curve,
             "stopped": trained.stopped,
+            "rollbacks": trainer.guard.state["rollbacks"] if trainer.guard else [],
             "spent": _spent(trainer, stage, key, done),
         }
 
@@ -145,7 +150,11 @@ class Training:
         objective = Objective(stage.recipe, taught=taught)
         caches = tuple(cache for name in stage.taught_by for cache in self._teachers(name, stage, done, objective))
         learner, keys = self._learner(stage, done, objective, caches)
-        answers = None
+        guard, answers = None, None
+        if stage.learner == "sandwich":
+            steps = stage.recipe.epochs * stage.recipe.steps_per_epoch(len(self.data.train))
+            classes = len(self.data.contract.classes)
+            guard = Guard(kept=checkpoint.with_name("healthy.safetensors"), classes=classes, steps=steps)
         if caches:
             request = _request(stage, objective)
             answers = Answers(caches=caches, embedding="embedding" in objective.needs, request=request, keys=keys)
@@ -161,6 +170,7 @@ class Training:
             view_seed=self.view_seed,
             on_epoch=on_epoch,
             on_step=on_step,
+            guard=guard,
         )
 
     # What is trained -----------------------------------------------------------------------------------------------
@@ -175,16 +185,25 @@ class Training:
             return Collaborative(networks, objective, shape, stage.recipe.epochs), ()
         taps = self._student_taps(stage, networks[0], shape, objective, caches)
         tapped = [Tapped(network, len(self.data.contract.classes), taps) for network in networks]
+        if stage.learner == "sandwich":
+            return Sandwich(tapped[0], objective, self.cutter(stage), stage.recipe.epochs), tuple(sorted(taps))
         if stage.learner == "mutual":
             return Mutual(tapped, objective), tuple(sorted(taps))
         return Solo(tapped[0], objective), tuple(sorted(taps))
+
+    def cutter(self, stage: Stage) -> Cutter:
+        """Cuts the students of a supernet's stage out of its weights."""
+        space = Space(family=stage.candidate.family, axes=dict(stage.axes))
+        return Cutter(self.family, space, self.data.contract.shape, len(self.data.contract.classes))
 
     def _network(self, stage: Stage, seed: int, done: dict[str, Record]) -> nn.Module:
         network = build_student(self.family, stage.candidate, self.data.contract, seed)
         if stage.starts_from is not None:
             begun = done[stage.starts_from]
             tensors, _ = read_tensors(self.store.folder / begun["weights"])
-            if begun["candidate"]["values"] == stage.candidate.values:
+            if stage.axes:
+                network.load_state_dict(self.cutter(stage).cut(stage.candidate, tensors))
+            elif begun["candidate"]["values"] == stage.candidate.values:
                 network.load_state_dict(tensors)
             else:
                 if not isinstance(network, nn.Sequential):
@@ -253,6 +272,12 @@ class Training:
             return answer(resize(inputs, size))
 
         return replace(teacher, answer=resized)
+
+
+def _remove(checkpoint: Path) -> None:
+    """What a training keeps while it is not whole."""
+    for file in (checkpoint, checkpoint.with_name("healthy.safetensors")):
+        file.unlink(missing_ok=True)
 
 
 def _failed_before(stage: Stage, record: Record) -> Record:

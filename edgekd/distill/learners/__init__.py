@@ -16,10 +16,14 @@ from edgekd.distill.objective import Objective
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """Of a batch: the logits of the student that will ship (B, C), and the weighted terms of the loss by name, `task` first."""
+    """Of a batch: the logits of the student that will ship (B, C), and the weighted terms of the loss by name, `task` first.
+
+    `least` are logits (B, C) of the weakest of several students, which collapses first.
+    """
 
     logits: Tensor
     parts: dict[str, Tensor]
+    least: Tensor | None = None
 
 
 class Learner(Protocol):

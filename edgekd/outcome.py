@@ -9,6 +9,7 @@ from edgekd.search.selection import choose
 from edgekd.types import Candidate
 
 if TYPE_CHECKING:
+    from edgekd.search.shared import Shared
     from edgekd.stages import Run
 
 Record = dict[str, Any]
@@ -22,6 +23,8 @@ class TrialRecord:
     params: int
     status: str = "screened-out"
     failure: Record | None = None
+    rank: float | None = None
+    """What finalists are chosen by, more is better; None goes by the accuracy of the first rung."""
     screening: dict[str, list[Record]] = field(default_factory=dict)
     rungs: list[Record] = field(default_factory=list)
     curve: list[Record] = field(default_factory=list)
@@ -70,6 +73,8 @@ class Outcome:
     tuning: Record | None = None
     honest: list[Record] = field(default_factory=list)
     advice: list[Record] = field(default_factory=list)
+    shared: "Shared | None" = None
+    ranking: Record | None = None
 
     @property
     def open_deployments(self) -> list[Deployment]:
@@ -81,11 +86,34 @@ class Outcome:
         self.infeasible_records.append({**names, "limit": over.limit, "smallest": over.value, "text": text})
         self.closed.append(deployment)
 
-    def finalists(self, count: int) -> list[TrialRecord]:
-        """The `count` best of the rung for each open deployment, each once, the best first."""
-        ranked = sorted((t for t in self.trials if t.status == "trained"), key=lambda t: (-t.rung_accuracy, t.candidate.id))
-        chosen = [t for deployment in self.open_deployments for t in [r for r in ranked if r.fits(deployment)][:count]]
-        return [trial for trial in ranked if any(trial is other for other in chosen)]
+    @property
+    def ranked(self) -> list[TrialRecord]:
+        """Those that may be finalists, the best first."""
+        able = (t for t in self.trials if t.status in ("trained", "rated"))
+        return sorted(able, key=lambda t: (-(t.rung_accuracy if t.rank is None else t.rank), t.candidate.id))
+
+    def finalists(self, count: int) -> list[tuple[TrialRecord, list[Deployment]]]:
+        """What to train in full and build next: for each deployment that nothing fits yet, its `count` best untried candidates.
+
+        Each candidate comes once, the best first, with the deployments to build it for. One that was trained for one deployment
+        alone is built for all that it fits; of a supernet, where training is short, only for those that it is best for.
+        """
+        ranked = self.ranked
+        chosen: dict[str, list[Deployment]] = {}
+        for deployment in self.open_deployments:
+            if not self._served(deployment):
+                untried = [t for t in ranked if t.fits(deployment) and not any(_is_for(r, deployment) for r in t.artifacts)]
+                for trial in untried[:count]:
+                    chosen.setdefault(trial.candidate.id, []).append(deployment)
+        found = [(trial, chosen[trial.candidate.id]) for trial in ranked if trial.candidate.id in chosen]
+        if self.shared is not None:
+            return found
+        return [(trial, [d for d in self.open_deployments if trial.fits(d)]) for trial, _ in found]
+
+    def _served(self, deployment: Deployment) -> bool:
+        """Whether an artifact is verified and within the budget's costs."""
+        built = [r for t in self.trials for r in t.artifacts if _is_for(r, deployment)]
+        return any(r["failure"] is None and not over_budget(r, deployment.budget) for r in built)
 
     def select(self, run: "Run", deployment: Deployment) -> None:
         """Choose what ships to a deployment, or say what keeps everything from it."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekd.console import Console
-from edgekd.deployment import resolve
+from edgekd.deployment import Deployment, resolve
 from edgekd.errors import InfeasibleError, NothingPassedError
 from edgekd.outcome import Outcome, TrialRecord
 from edgekd.project import Project
@@ -23,6 +23,9 @@ from edgekd.types import Candidate
 
 if TYPE_CHECKING:
     from edgekd.stages import Run
+
+ROUNDS = 3
+"""Times that the next best candidates may follow where what was trained and built does not ship."""
 
 
 def distill(
@@ -65,6 +68,7 @@ def distill(
             search(run, outcome)
             tune(run, outcome)
             finish(run, outcome)
+            prove(run, outcome)
             if honest is not None:
                 compare_untaught(run, outcome, honest)
         return conclude(run, outcome)
@@ -94,10 +98,18 @@ def screen_smallest(run: "Run", outcome: Outcome) -> None:
 
 
 def search(run: "Run", outcome: Outcome) -> None:
+    """Find the finalists: from one supernet, or by training candidates one by one."""
+    if run.supernet is not None:
+        from edgekd.search.shared import search_shared
+
+        search_shared(run, run.supernet, outcome)
+    else:
+        search_separately(run, outcome)
+
+
+def search_separately(run: "Run", outcome: Outcome) -> None:
     """Screen `trials` candidates and train those that fit somewhere for a rung; the sampler is told what was found."""
-    proposer = Proposer(
-        run.project.students.family, run.space, run.seed, run.allowed, run.first_candidates(), run.project.rung_epochs
-    )
+    proposer = Proposer(run.space, run.seed, run.allowed, run.first_candidates(), run.project.rung_epochs)
     for index in range(run.project.search.trials):
         trial = proposer.next()
         if trial is None:
@@ -127,25 +139,38 @@ def tune(run: "Run", outcome: Outcome) -> None:
     if run.project.distill.tune_trials and best:
         from edgekd.distill import tune as tuning
 
-        outcome.tuning = tuning.tune(run, best[0].candidate)
+        outcome.tuning = tuning.tune(run, best[0][0].candidate)
 
 
 def finish(run: "Run", outcome: Outcome) -> None:
-    """Train the finalists in full; build, verify and profile each precision of each deployment that they fit; select."""
-    for record in outcome.finalists(run.project.search.finalists):
-        trained = run.train(record.candidate, "final", run.project.distill.epochs)
-        record.learnt(trained, "final")
-        if trained["failure"] is not None:
-            continue
-        advise(run, outcome, record.candidate, trained)
-        for deployment in outcome.open_deployments:
-            if record.fits(deployment):
-                for precision in deployment.precisions:
-                    artifact = run.artifact(record.candidate, trained, deployment, precision)
-                    record.artifacts.append(artifact)
-                    run.console.say(f"{record.candidate.id} {deployment.label} / {precision}: {artifact_line(artifact)}")
+    """Train the finalists in full, build them, select; where none of them ships, the next best follow."""
+    for _ in range(ROUNDS):
+        for record, deployments in outcome.finalists(run.project.search.finalists):
+            finish_one(run, outcome, record, deployments)
     for deployment in outcome.open_deployments:
         outcome.select(run, deployment)
+
+
+def finish_one(run: "Run", outcome: Outcome, record: TrialRecord, deployments: list[Deployment]) -> None:
+    """Train one finalist in full; build, verify and profile each precision of each of these deployments."""
+    trained = run.train(record.candidate, "final", run.project.distill.epochs)
+    record.learnt(trained, "final")
+    if trained["failure"] is not None:
+        return
+    advise(run, outcome, record.candidate, trained)
+    for deployment in deployments:
+        for precision in deployment.precisions:
+            artifact = run.artifact(record.candidate, trained, deployment, precision)
+            record.artifacts.append(artifact)
+            run.console.say(f"{record.candidate.id} {deployment.label} / {precision}: {artifact_line(artifact)}")
+
+
+def prove(run: "Run", outcome: Outcome) -> None:
+    """Where the project asks for it, say how well the supernet ranks its students."""
+    if outcome.shared is not None:
+        from edgekd.search.evidence import prove_ranking
+
+        prove_ranking(run, outcome)
 
 
 def advise(run: "Run", outcome: Outcome, candidate: Candidate, trained: dict[str, Any]) -> None:

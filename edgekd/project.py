@@ -8,7 +8,7 @@ import json
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from edgekd.data.settings import DataSettings
 from edgekd.distill.recipe import Recipe
@@ -16,6 +16,8 @@ from edgekd.errors import InputError, did_you_mean
 from edgekd.types import Budget, Precision, Scalar, digest
 
 T = TypeVar("T")
+FEWEST_RANKED = 8
+"""Students that a rank correlation is computed over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +39,33 @@ class StudentSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
-    """The `[search]` table: `trials` candidates are screened; survivors train `rung_epochs`; the best `finalists` train fully."""
+    """The `[search]` table.
 
+    Method `separate`: `trials` candidates are screened, survivors train `rung_epochs`, the best `finalists` train fully.
+    Method `supernet`: all students of the space train together; `measured` of them are measured for each deployment and
+    precision to predict the others; the best `finalists` for each deployment train `fine_tuning_epochs` more. The `coupled` space
+    is gone through; in the `free` one `trials` students are rated, as an evolutionary search proposes them.
+    `ranking` students train alone too, to say how well the supernet ranks them; 0 does without.
+    """
+
+    method: Literal["separate", "supernet"] = "separate"
+    space: Literal["coupled", "free"] = "coupled"
     trials: int = 12
     seed: int = 0
     rung_epochs: int | None = None
+    fine_tuning_epochs: int | None = None
     finalists: int = 1
+    measured: int = 12
+    ranking: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("trials", "finalists"):
+        for name in ("trials", "finalists", "measured"):
             if not 1 <= getattr(self, name) <= 10_000:
                 raise InputError(f"[search] {name} is {getattr(self, name)}, expected a whole number from 1")
+        if self.ranking != 0 and not FEWEST_RANKED <= self.ranking <= 10_000:
+            raise InputError(f"[search] ranking is {self.ranking}, expected 0 or {FEWEST_RANKED} and more")
+        if self.fine_tuning_epochs is not None and self.fine_tuning_epochs < 1:
+            raise InputError(f"[search] fine_tuning_epochs is {self.fine_tuning_epochs}, expected a whole number from 1")
         if not 0 <= self.seed < 2**31:
             raise InputError(f"[search] seed is {self.seed}, expected 0 to 2147483647")
         if self.rung_epochs is not None and self.rung_epochs < 1:
@@ -99,6 +117,11 @@ class Project:
     def rung_epochs(self) -> int:
         """Epochs of the short training that ranks survivors: a fifth of the full one unless the project says."""
         return min(self.distill.epochs, self.search.rung_epochs or max(1, self.distill.epochs // 5))
+
+    @property
+    def fine_tuning_epochs(self) -> int:
+        """Of a student that was cut out of a supernet: a fifth of the full training unless the project says."""
+        return self.search.fine_tuning_epochs or max(1, self.distill.epochs // 5)
 
 
 TABLES = ("data", "teacher", "distill", "students", "search", "deploy")

@@ -46,6 +46,7 @@ def make_report(run: "Run", outcome: Outcome) -> Record:
         "teacher": run.teacher or {"name": _teacher_name(run), "params": None, "accuracy": None},
         "selected": [_selected(run, *chosen) for chosen in outcome.selected],
         "infeasible": outcome.infeasible_records,
+        "search": _search(run, outcome),
         "tuning": outcome.tuning,
         "honest": outcome.honest,
         "advice": outcome.advice,
@@ -53,6 +54,14 @@ def make_report(run: "Run", outcome: Outcome) -> Record:
         "timings_s": run.store.seconds(),
         "environment": _environment(),
     }
+
+
+def _search(run: "Run", outcome: Outcome) -> Record | None:
+    if outcome.shared is None:
+        return None
+    from edgekd.search.evidence import search_record
+
+    return search_record(run, outcome)
 
 
 def _teacher_name(run: "Run") -> str:

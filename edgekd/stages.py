@@ -6,11 +6,12 @@
 import tempfile
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekd.bench.measure import profile_record
 from edgekd.bench.procedure import profile
@@ -29,11 +30,14 @@ from edgekd.fidelity_report import artifact_fidelity, student_fidelity
 from edgekd.project import Project
 from edgekd.search.budget import least_accuracy, over_budget, unmeasured
 from edgekd.search.proposer import Trial
+from edgekd.search.supernet import Supernet
 from edgekd.store import Store
-from edgekd.students import Family, restricted, smallest
+from edgekd.students import Family, elastic_axes, resized_shape, restricted
+from edgekd.students.costs import features, layer_costs
 from edgekd.students.program import build_student, count_params, make_program
+from edgekd.students.space import Space
 from edgekd.target import Program
-from edgekd.types import Artifact, Candidate, Precision, Provenance, Scalar
+from edgekd.types import Artifact, Candidate, Precision, Provenance
 from edgekd.verify import verify
 
 Record = dict[str, Any]
@@ -65,6 +69,8 @@ class Run:
     teacher_accuracy: float = 0.0
     teacher: Record = field(default_factory=dict)
     tuned: Recipe | None = None
+    _params: dict[Candidate, int] = field(default_factory=dict)
+    _features: dict[Candidate, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -80,27 +86,42 @@ class Run:
         """Of the finalists."""
         return self.tuned or self.project.distill
 
-    @property
-    def space(self) -> dict[str, tuple[Scalar, ...]]:
-        return restricted(self.family.space(self.data.contract.shape), self.project.students.axes)
+    @cached_property
+    def space(self) -> Space:
+        """All students that the project lets the search choose from."""
+        settings, shape = self.project.search, self.data.contract.shape
+        axes = self.family.space(shape)
+        if settings.method == "supernet":
+            axes = elastic_axes(self.family, shape, settings.space == "coupled")
+        return Space(family=self.project.students.family, axes=restricted(axes, self.project.students.axes))
+
+    @cached_property
+    def supernet(self) -> Supernet | None:
+        """Where the project lets all students train together."""
+        return Supernet(run=self) if self.project.search.method == "supernet" else None
 
     @property
     def smallest(self) -> Candidate:
-        return smallest(self.project.students.family, self.space)
+        return self.space.smallest
 
     def first_candidates(self) -> list[Candidate]:
         """Proposed before the sampler's own: the smallest, then the largest allowed, since accuracy mostly grows with size."""
-        rng, space = np.random.default_rng(self.seed), self.space
-        names = list(space)
-        picks = (
-            Candidate.of(self.project.students.family, {a: space[a][rng.integers(len(space[a]))] for a in names})
-            for _ in range(LOOKED_AT)
-        )
+        rng = np.random.default_rng(self.seed)
+        picks = (self.space.draw(rng) for _ in range(LOOKED_AT))
         allowed = sorted({pick for pick in picks if self.allowed(pick)}, key=lambda pick: (-self.params(pick), pick.id))
         return [self.smallest, *allowed[:1]]
 
     def params(self, candidate: Candidate) -> int:
-        return count_params(self.family, candidate, self.data.contract)
+        if candidate not in self._params:
+            self._params[candidate] = count_params(self.family, candidate, self.data.contract)
+        return self._params[candidate]
+
+    def features(self, candidate: Candidate) -> NDArray[np.float64]:
+        """(D,): what a predictor of costs sees of the candidate."""
+        if candidate not in self._features:
+            network = build_student(self.family, candidate, self.data.contract, self.seed)
+            self._features[candidate] = features(layer_costs(network, resized_shape(candidate, self.data.contract.shape)))
+        return self._features[candidate]
 
     def allowed(self, candidate: Candidate) -> bool:
         """Whether the candidate has no more parameters than the project lets it."""
@@ -116,14 +137,18 @@ class Run:
         """Figures of the untrained candidate, precision by precision until one fits the budget. Fails as a record."""
         found = []
         for precision in deployment.precisions:
-            key = {**deployment.key, "candidate": candidate.id, "precision": str(precision)}
-            record = self.store.once("screen", key, partial(self._screen, candidate, deployment, precision))
-            record |= {"device": deployment.device.name, "target": deployment.target.name, "precision": str(precision)}
-            record["fits"] = record["failure"] is None and not over_budget(record, deployment.budget)
-            found.append(record)
-            if record["fits"]:
+            found.append(self.screen_one(candidate, deployment, precision))
+            if found[-1]["fits"]:
                 break
         return found
+
+    def screen_one(self, candidate: Candidate, deployment: Deployment, precision: Precision) -> Record:
+        """Figures of the untrained candidate in one precision, and whether they fit the budget."""
+        key = {**deployment.key, "candidate": candidate.id, "precision": str(precision)}
+        record: Record = self.store.once("screen", key, lambda: self._screen(candidate, deployment, precision))
+        record |= {"device": deployment.device.name, "target": deployment.target.name, "precision": str(precision)}
+        record["fits"] = record["failure"] is None and not over_budget(record, deployment.budget)
+        return record
 
     def _screen(self, candidate: Candidate, deployment: Deployment, precision: Precision) -> Record:
         module = build_student(self.family, candidate, self.data.contract, self.seed)
@@ -178,6 +203,8 @@ class Run:
         return {**result, "pilot": self.pilots.found.get(candidate.id) if stage == "final" else None}
 
     def stages_for(self, candidate: Candidate, stage: str, epochs: int, recipe: Recipe | None = None) -> tuple[Stage, ...]:
+        if self.supernet is not None and stage == "final":
+            return self.supernet.finalist(candidate)
         recipe = recipe or (self.recipe if stage == "final" else self.project.distill)
         scheme = recipe.scheme if stage == "final" else Scheme()
         fitting = self.pilots.fitting(candidate, replace(recipe, epochs=epochs), final=stage == "final")

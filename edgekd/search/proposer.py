@@ -3,13 +3,14 @@
 Source: Bergstra et al. 2011 (TPE); Optuna's constrained sampling and median pruning.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from edgekd.plugins import need
-from edgekd.types import Candidate, Scalar
+from edgekd.students.space import Space
+from edgekd.types import Candidate
 
 MAX_ASKS = 500
 """Proposals in a row that were known or too large before the space counts as exhausted."""
@@ -46,8 +47,7 @@ class Proposer:
 
     def __init__(
         self,
-        family: str,
-        space: Mapping[str, tuple[Scalar, ...]],
+        space: Space,
         seed: int,
         allowed: Callable[[Candidate], bool],
         first: Iterable[Candidate],
@@ -55,7 +55,7 @@ class Proposer:
     ) -> None:
         optuna = need("optuna", "train", "the search")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._family, self._space, self._allowed = family, dict(space), allowed
+        self._space, self._allowed = space, allowed
         self._epochs = rung_epochs
         self._seen: set[Candidate] = set()
         self._rng = np.random.default_rng(seed)
@@ -74,10 +74,10 @@ class Proposer:
 
         for ask in range(MAX_ASKS):
             if ask >= PATIENCE:
-                self._study.enqueue_trial({axis: values[self._rng.integers(len(values))] for axis, values in self._space.items()})
+                self._study.enqueue_trial(self._space.draw(self._rng).values)
             trial = self._study.ask()
-            values = {axis: trial.suggest_categorical(axis, list(choices)) for axis, choices in self._space.items()}
-            candidate = Candidate.of(self._family, values)
+            values = {axis: trial.suggest_categorical(axis, list(choices)) for axis, choices in self._space.axes.items()}
+            candidate = Candidate.of(self._space.family, values)
             if candidate not in self._seen and (not self._seen or self._allowed(candidate)):
                 self._seen.add(candidate)
                 return Trial(candidate, trial, self._study, self._epochs)

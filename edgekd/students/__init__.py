@@ -39,9 +39,17 @@ def find_family(name: str, base: Path | None = None) -> Family:
 def restricted(space: Mapping[str, tuple[Scalar, ...]], axes: Mapping[str, tuple[Scalar, ...]]) -> dict[str, tuple[Scalar, ...]]:
     """The space with the project's own values for some axes. Raises InputError for an axis that the family has not."""
     for axis in axes:
-        if axis not in space:
+        if axis not in space and axis.rstrip("123456789") not in space:
             raise InputError(f"[students.axes] has no axis '{axis}'" + did_you_mean(axis, space))
-    return {axis: tuple(axes.get(axis, values)) for axis, values in space.items()}
+    own = {axis: values for axis, values in axes.items() if axis not in space}  # of a single stage, such as depth2
+    return {**{axis: tuple(axes.get(axis, values)) for axis, values in space.items()}, **own}
+
+
+def elastic_axes(family: Family, input_shape: tuple[int, ...], coupled: bool) -> dict[str, tuple[Scalar, ...]]:
+    """Axes of the students that share one set of weights: the family's own word, or all its axes where it has none."""
+    elastic = getattr(family, "elastic", None)
+    axes: dict[str, tuple[Scalar, ...]] = family.space(input_shape) if elastic is None else elastic(input_shape, coupled)
+    return axes
 
 
 def smallest(family: str, space: Mapping[str, tuple[Scalar, ...]]) -> Candidate:

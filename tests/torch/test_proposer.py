@@ -5,16 +5,16 @@ from collections.abc import Callable
 import pytest
 
 from edgekd.search.proposer import Proposer, Trial
-from edgekd.students import smallest
-from edgekd.types import Candidate, Scalar
+from edgekd.students.space import Space
+from edgekd.types import Candidate
 
-SPACE: dict[str, tuple[Scalar, ...]] = {"width": (8, 16, 32), "depth": (1, 2), "skip": (False, True)}
+SPACE = Space(family="resnet", axes={"width": (8, 16, 32), "depth": (1, 2), "skip": (False, True)})
 SIZE = 12
 EPOCHS = 4
 
 
 def proposer(seed: int = 0, allowed: Callable[[Candidate], bool] = lambda candidate: True) -> Proposer:
-    return Proposer("resnet", SPACE, seed, allowed, [smallest("resnet", SPACE)], EPOCHS)
+    return Proposer(SPACE, seed, allowed, [SPACE.smallest], EPOCHS)
 
 
 def told(trial: Trial) -> float:
@@ -36,7 +36,7 @@ def run(search: Proposer, count: int) -> list[Candidate]:
 def test_the_smallest_comes_first_and_none_comes_twice() -> None:
     """All candidates of a space are proposed, each once, then there is no more."""
     found = run(proposer(), SIZE + 5)
-    assert found[0] == smallest("resnet", SPACE)
+    assert found[0] == SPACE.smallest
     assert len(found) == len(set(found)) == SIZE
 
 

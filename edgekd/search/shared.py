@@ -1,0 +1,153 @@
+"""The search with one supernet: train it once, measure a few students on each device, predict and rate the others, choose.
+
+    supernet → measure a design → predict → rate those that may fit → measure where it decides → measure the best → finalists
+
+Whatever becomes a finalist is measured. The finalists are the best rated for each deployment of those that measure within budget.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edgekd.outcome import Outcome, TrialRecord
+from edgekd.search.costing import Costing
+from edgekd.search.evolution import evolve
+from edgekd.search.front import Point, over
+from edgekd.search.supernet import Supernet
+from edgekd.types import Candidate
+
+if TYPE_CHECKING:
+    from edgekd.stages import Run
+
+Record = dict[str, Any]
+DESIGN_SHARE = 2 / 3
+"""Of the students to measure, those spread over the space; the others are chosen by what the first ones said."""
+MOST_MISSES = 12
+"""Students in a row that measure over budget though they were predicted to fit, before the best measured ones must do."""
+
+
+@dataclass(kw_only=True)
+class Shared:
+    """What a search with a supernet has found: ratings of students, costs for each deployment and precision."""
+
+    supernet: Supernet
+    costings: dict[str, list[Costing]] = field(default_factory=dict)
+    ratings: dict[Candidate, Record] = field(default_factory=dict)
+
+    @property
+    def accuracies(self) -> dict[Candidate, float]:
+        return {candidate: float(rating["accuracy"]) for candidate, rating in self.ratings.items()}
+
+    def points(self, label: str) -> list[Point]:
+        """Every rated student in every precision of a deployment."""
+        return [point for costing in self.costings[label] for point in costing.points(self.accuracies)]
+
+
+def search_shared(run: "Run", supernet: Supernet, outcome: Outcome) -> None:
+    """Train the supernet and find the finalists of every open deployment."""
+    supernet.cutter.check()
+    enumerated = run.project.search.space == "coupled"
+    candidates = [c for c in supernet.space.candidates() if run.allowed(c)] if enumerated else supernet.sample()
+    size = supernet.space.size
+    run.console.say(f"supernet: {size:,} students share {run.params(supernet.space.largest):,} parameters")
+    say_trained(run, supernet)
+    found = outcome.shared = Shared(supernet=supernet)
+    for deployment in outcome.open_deployments:
+        found.costings[deployment.label] = [
+            Costing(run=run, deployment=deployment, precision=precision, candidates=candidates)
+            for precision in deployment.precisions
+        ]
+    costings = [costing for costings in found.costings.values() for costing in costings]
+    design(run, costings)
+    if not enumerated:
+        candidates = evolve(run, supernet, found.costings)
+        for label, ours in found.costings.items():
+            found.costings[label] = [costing.among(candidates) for costing in ours]
+    rate(run, found, candidates)
+    for deployment in outcome.open_deployments:
+        for costing in found.costings[deployment.label]:
+            refine(run, costing, found)
+        settle(run, found, deployment.label)
+    outcome.trials += trials(run, found, outcome)
+
+
+def say_trained(run: "Run", supernet: Supernet) -> None:
+    trained = supernet.trained
+    for event in trained["rollbacks"]:
+        run.console.say(f"supernet: rolled back at step {event['step']}: {event['cause']}")
+    last = trained["curve"][-1]
+    run.console.say(f"supernet: the largest student's accuracy {last['accuracy']:.4f} after {last['epoch']} epochs")
+
+
+def design(run: "Run", costings: list[Costing]) -> None:
+    """Measure students spread over the space, on every deployment in every precision."""
+    count = max(1, round(DESIGN_SHARE * run.project.search.measured))
+    work = [(costing, candidate) for costing in costings for candidate in costing.design(count)]
+    with run.console.bar("measuring", len(work)) as bar:
+        for done, (costing, candidate) in enumerate(work):
+            bar.at(done, f"{candidate.id} {costing.deployment.label} / {costing.precision}")
+            costing.measure(candidate)
+
+
+def rate(run: "Run", found: Shared, candidates: list[Candidate]) -> None:
+    """Rate the students that may fit somewhere."""
+    costings = [costing for costings in found.costings.values() for costing in costings]
+    may = set().union(*(costing.may_fit() for costing in costings))
+    worth = [candidate for candidate in candidates if candidate in may]
+    with run.console.bar("rating", len(worth)) as bar:
+        for done, candidate in enumerate(worth):
+            bar.at(done, candidate.id)
+            found.ratings[candidate] = found.supernet.rate(candidate)
+    run.console.say(f"supernet: {len(found.ratings)} of {len(candidates)} students rated, the others are over every budget")
+
+
+def refine(run: "Run", costing: Costing, found: Shared) -> None:
+    """Measure where a measurement says most about which students are within budget."""
+    for _ in range(run.project.search.measured - len(costing.measured)):
+        candidate = costing.next(found.accuracies)
+        if candidate is None:
+            break
+        costing.measure(candidate)
+
+
+def settle(run: "Run", found: Shared, label: str) -> None:
+    """Measure the best rated students that should fit, until as many as there are finalists really do."""
+    costings, wanted = found.costings[label], run.project.search.finalists
+    budget = costings[0].deployment.budget
+    misses = 0
+    while misses < MOST_MISSES:
+        fitting = sorted((p for p in found.points(label) if not over(p, budget)), key=_rank(found))
+        best = list(dict.fromkeys(point.candidate for point in fitting))[:wanted]
+        guessed = [(p, c) for p in fitting for c in costings if p.candidate in best and _unmeasured(p, c)]
+        if not guessed:
+            break
+        point, costing = guessed[0]
+        misses = 0 if costing.measure(point.candidate)["fits"] else misses + 1
+    measured = sum(len(costing.measured) for costing in costings)
+    run.console.say(f"{label}: {measured} measurements of {len(costings[0].candidates)} students")
+
+
+def _unmeasured(point: Point, costing: Costing) -> bool:
+    return point.precision == str(costing.precision) and point.candidate not in costing.measured
+
+
+def _rank(found: Shared) -> Any:
+    """Best first: the lower cross-entropy, which tells students apart that accuracy on a few thousand samples does not."""
+    return lambda point: (found.ratings[point.candidate]["loss"], point.candidate.id)
+
+
+def trials(run: "Run", found: Shared, outcome: Outcome) -> list[TrialRecord]:
+    """Every measured student as a trial; those that are rated and fit somewhere may become finalists, the best rated first."""
+    records: dict[Candidate, TrialRecord] = {}
+    for label, costings in found.costings.items():
+        for costing in costings:
+            for candidate, screened in costing.measured.items():
+                record = records.setdefault(candidate, TrialRecord(candidate=candidate, params=run.params(candidate)))
+                record.screening.setdefault(label, []).append(screened)
+    epochs = found.supernet.recipe.epochs
+    for candidate, record in records.items():
+        rating = found.ratings.get(candidate)
+        if rating is not None and record.survives:
+            record.status = "rated"
+            record.rank = -rating["loss"]
+            record.rungs.append({"stage": "supernet", "epochs": epochs, "accuracy": rating["accuracy"]})
+    return list(records.values())

@@ -11,7 +11,7 @@ from typing import Any
 from edgekd.report import curves, fidelity_plots, figures, plots, teaching
 from edgekd.report.templating import environment
 
-STATUS_ORDER = ("selected", "trained", "pruned", "screened-out", "failed")
+STATUS_ORDER = ("selected", "trained", "rated", "pruned", "screened-out", "failed")
 
 
 def render_html(report: dict[str, Any]) -> str:

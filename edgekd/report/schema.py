@@ -10,10 +10,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from edgekd.report.schema_base import STRICT
+from edgekd.report.schema_base import STRICT, BudgetLimits, Epoch, Kind
 from edgekd.report.schema_fidelity import Contribution, Honest, StudentAdvice, TeacherCheck, TeacherFidelity
-
-Kind = Literal["measured", "emulated", "predicted", "modelled", "unavailable"]
+from edgekd.report.schema_search import Search
 
 
 class _Part(BaseModel):
@@ -57,16 +56,6 @@ class Fidelity(_Part):
     agreement: float
     margin_disagreements: int
     accuracy: float
-
-
-class BudgetLimits(_Part):
-    latency_ms: float | None = None
-    latency_percentile: int = 90
-    peak_memory_bytes: float | None = None
-    size_bytes: float | None = None
-    energy_mj: float | None = None
-    min_accuracy: float | None = None
-    max_accuracy_drop: float | None = None
 
 
 class FailureEntry(_Part):
@@ -151,23 +140,12 @@ class Rung(_Part):
     accuracy: float
 
 
-class Epoch(_Part):
-    """One epoch of training; `loss` is None where it was not finite."""
-
-    epoch: int
-    loss: float | None = None
-    accuracy: float | None = None
-    agreement: float | None = None
-    seconds: float | None = None
-    gradient_ratios: dict[str, float | None] = {}
-
-
 class TrialEntry(_Part):
     candidate: str
     family: str
     values: dict[str, str | int | float | bool]
     params: int | None
-    status: Literal["selected", "trained", "pruned", "screened-out", "failed"]
+    status: Literal["selected", "trained", "rated", "pruned", "screened-out", "failed"]
     failure: FailureEntry | None = None
     screening: list[Screening] = []
     rungs: list[Rung] = []
@@ -219,6 +197,7 @@ class Report(_Part):
     infeasible: list[Infeasible]
     honest: list[Honest] | None = None
     advice: list[StudentAdvice] = []
+    search: Search | None = None
     trials: list[TrialEntry]
     timings_s: dict[str, float]
     environment: Environment

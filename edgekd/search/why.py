@@ -26,7 +26,10 @@ LABELS = {"latency_ms": "latency", "peak_memory_bytes": "peak memory", "size_byt
 
 @dataclass(frozen=True, kw_only=True)
 class _Case:
-    """What every answer is about. `others` are the points that have every figure that the selected one is judged by."""
+    """What every answer is about. `others` are other students' points that have every figure the selected one is judged by.
+
+    Not the selected student in other precisions: a rating by the supernet is the student's, and tells no precisions apart.
+    """
 
     selected: Point
     others: list[Point]
@@ -100,7 +103,7 @@ def explain(
 
 def _case(selected: Point, points: list[Point], budget: Budget, noise: float, judged: Judged) -> _Case:
     missing = set(unmeasured(selected, budget))
-    others = [p for p in points if p is not selected and set(unmeasured(p, budget)) <= missing]
+    others = [p for p in points if p.candidate != selected.candidate and set(unmeasured(p, budget)) <= missing]
     return _Case(selected=selected, others=others, budget=budget, noise=noise, judged=judged)
 
 
@@ -218,9 +221,10 @@ def _notes(case: _Case, points: list[Point], better: list[Point], more: list[Rec
     """What keeps an answer from being given, in sentences."""
     missing = unmeasured(case.selected, case.budget)
     notes = [f"{_label(case, limit)} is limited but could not be measured: nothing is said about it" for limit in missing]
-    left_out = len(points) - 1 - len(case.others)
+    left_out = len({p.candidate for p in points} - {case.selected.candidate} - {p.candidate for p in case.others})
     if left_out:
-        notes.append(f"{left_out} students were neither measured nor predicted in all that is limited, and are not compared")
+        whom = "1 student is" if left_out == 1 else f"{left_out} students are"
+        notes.append(f"{whom} neither measured nor predicted in all that is limited, and not compared")
     if better and not more:
         real = [p for p in better if case.gain(p) > case.noise]
         several = "more accurate students break several limits at once: raising one alone buys nothing"

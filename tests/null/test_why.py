@@ -150,7 +150,7 @@ def test_a_limit_that_cannot_be_measured_is_named() -> None:
     why = explain([*POINTS, point(40, 0.94, None)], CHOSEN.candidate, budget, samples=5000)
     assert why["notes"] == [
         "energy is limited but could not be measured: nothing is said about it",
-        "1 students were neither measured nor predicted in all that is limited, and are not compared",
+        "1 student is neither measured nor predicted in all that is limited, and not compared",
     ]
 
 
@@ -171,10 +171,12 @@ def test_the_selected_one_must_be_there() -> None:
 
 
 def test_precisions_of_a_candidate_are_told_apart() -> None:
-    """The same student in int8 is a point of its own, and may be the runner-up."""
-    quantized = replace(CHOSEN, precision="w8a8", accuracy=0.919, figures={"latency_ms": Figure.measured(0.25)})
-    why = explain([CHOSEN, quantized], CHOSEN.candidate, Budget(latency_ms=0.3), precision="w8a8", samples=5000)
-    assert why["runner_up"]["precision"] == "fp32"
+    """The selected artifact is the one of its precision; the same student in another is no runner-up and no saving."""
+    quantized = replace(CHOSEN, precision="w8a8", figures={"latency_ms": Figure.measured(0.25)})
+    why = explain([CHOSEN, quantized, BIG], CHOSEN.candidate, Budget(latency_ms=0.3), precision="w8a8", samples=5000)
+    assert why["binding"]["value"] == 0.25
+    assert why["runner_up"] is None
+    assert explain([CHOSEN, quantized], CHOSEN.candidate, Budget(latency_ms=0.3), precision="fp32", samples=5000)["less"] == []
 
 
 @pytest.mark.parametrize(

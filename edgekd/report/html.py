@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from edgekd.report import curves, fidelity_plots, figures, plots, teaching
+from edgekd.report.search_section import search_section
 from edgekd.report.templating import environment
 
 STATUS_ORDER = ("selected", "trained", "rated", "pruned", "screened-out", "failed")
@@ -31,6 +32,7 @@ def render_html(report: dict[str, Any]) -> str:
         taught=[deployment for deployment in deployments if deployment["fidelity_lines"]],
         gains=[(entry, fidelity_plots.gain_plot(entry)) for entry in report.get("honest") or []],
         teachers=teaching.checked_teachers(report),
+        searched=search_section(report),
         training=curves.training_plot(report),
         trials=_trials(report),
         statuses=_statuses(report),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edgekd.report import figures, teaching
+from edgekd.report import figures, search_section, teaching
 
 MARKS = {"within": "✅", "over": "❌", "unmeasured": "❔", "free": ""}
 
@@ -65,6 +65,7 @@ def render_markdown(report: dict[str, Any]) -> str:
             f"## Does the teacher help {escape(h['candidate'])}?\n\n{escape(teaching.honest_words(h))}"
             for h in report.get("honest") or []
         ],
+        *filter(None, [_search(report)]),
         "## Trials\n\n" + _trials(report),
         "## Time\n\n" + table(["stage", "time"], [[escape(k), figures.seconds(v)] for k, v in report["timings_s"].items()]),
     ]
@@ -87,6 +88,22 @@ def _selected(entry: dict[str, Any], report: dict[str, Any]) -> str:
 def _infeasible(entry: dict[str, Any]) -> str:
     head = f"## {MARKS['over']} {escape(entry['device'])} · {escape(entry['target'])}: infeasible"
     return f"{head}\n\n{escape(entry['text'])} (binding limit: {escape(entry['limit'])})"
+
+
+def _search(report: dict[str, Any]) -> str:
+    """What the search says of each selection, as a list; empty where candidates were trained alone."""
+    search = report.get("search")
+    if not search:
+        return ""
+    warnings = [f"⚠ {escape(text)}" for text in search_section.rollback_texts(search)]
+    parts = ["## Search", escape(search_section.summary(search)), *warnings]
+    for found in search["deployments"]:
+        lines = [
+            f"* {escape(r.label)}: {escape(r.text)}" + (f" ({escape(r.candidate)})" if r.candidate else "")
+            for r in search_section.reasons(report, found)
+        ]
+        parts.append("\n".join([f"**{escape(search_section.deployment_name(found))}**", "", *lines]))
+    return "\n\n".join([*parts, escape(search_section.ranking_words(search["ranking"]))])
 
 
 def _trials(report: dict[str, Any]) -> str:

@@ -118,7 +118,10 @@ class Why(_Part):
 
 
 class SearchedDeployment(_Part):
-    """All points of one deployment, the cheapest first; `why` is None where nothing was selected."""
+    """All points of one deployment, the cheapest first; `why` is None where nothing was selected.
+
+    `hypervolume_limit` is the cost that the hypervolume is over.
+    """
 
     device: str
     target: str
@@ -128,6 +131,7 @@ class SearchedDeployment(_Part):
     predictor: PredictorEntry | None
     front: list[FrontPoint]
     hypervolume: list[HypervolumePoint]
+    hypervolume_limit: str | None = None
     why: Why | None
 
 

@@ -75,7 +75,8 @@ def explain(
 
     Returns:
         `text`, `binding`, `runner_up`, `more`, `less`, `notes`, `noise`. A step of `more` is an increase of one limit alone by
-        `by`, in its `unit`, that admits a student more accurate by `gain`, a fraction; of `less`, both are negative.
+        `by`, in its `unit`, that admits a student more accurate by `gain`, a fraction; in `less`, which is about one limit, both
+        are negative.
 
     Raises:
         InputError: where the selected one is not among the points.
@@ -89,7 +90,7 @@ def explain(
     better = [p for p in case.others if case.gain(p) > 0 and over(p, budget, judged)]
     within = [p for p in case.others if fits(p, budget, judged, least_accuracy)]
     binding = _binding(case, better)
-    more, less = _more(case, better), _less(case, within)
+    more, less = _more(case, better), _less(case, within, binding)
     return {
         "text": _text(case, binding),
         "binding": binding,
@@ -182,29 +183,32 @@ def _more(case: _Case, better: list[Point]) -> list[Record]:
     return steps
 
 
-def _less(case: _Case, within: list[Point]) -> list[Record]:
-    """For each limit: the smallest loss that saves something worth it, and the most that a point of accuracy saves.
+def _less(case: _Case, within: list[Point], binding: Record | None) -> list[Record]:
+    """The smallest loss that saves something worth it, and the most that a point of accuracy saves.
 
-    What is only predicted must be cheaper at the upper end of its interval.
+    Of the limit that binds, or where none does of the one that is used most. What is only predicted must be cheaper at the upper
+    end of its interval.
     """
-    steps = []
-    for limit in case.limits:
-        cost = case.selected.figures[limit].value
-        cheaper = [p for p in within if p.figures[limit].high <= (1 - WORTH) * cost and -MOST_LOSS <= case.gain(p) <= 0]
-        if not cheaper:
-            continue
-        nearest = max(cheaper, key=lambda p: (p.accuracy, -p.figures[limit].value, p.id))
-        most = min(cheaper, key=lambda p: (p.figures[limit].value, -p.accuracy, p.id))
-        chosen = [nearest] if most.figures[limit].value >= nearest.figures[limit].value else [nearest, most]
-        steps += [_step(case, point, limit, point.figures[limit].value - cost) for point in chosen]
-    return steps
+    if not case.limits:
+        return []
+    shares = {limit: case.figure(case.selected, limit) / allowed for limit, allowed in case.limits.items()}
+    limit = max(shares, key=lambda name: shares[name]) if binding is None else binding["limit"]
+    cost = case.selected.figures[limit].value
+    cheaper = [p for p in within if p.figures[limit].high <= (1 - WORTH) * cost and -MOST_LOSS <= case.gain(p) <= 0]
+    if not cheaper:
+        return []
+    nearest = max(cheaper, key=lambda p: (p.accuracy, -p.figures[limit].value, p.id))
+    most = min(cheaper, key=lambda p: (p.figures[limit].value, -p.accuracy, p.id))
+    chosen = [nearest] if most.figures[limit].value >= nearest.figures[limit].value else [nearest, most]
+    return [_step(case, point, limit, point.figures[limit].value - cost) for point in chosen]
 
 
 def _step(case: _Case, point: Point, limit: str, by: float) -> Record:
     used = [point.figures[name] for name in case.limits]
     kind = lowest([*used, case.selected.figures[limit]] if by < 0 else used)
     gain = case.gain(point)
-    cost, worth = signed(limit, by, upwards=by > 0), _difference(case, gain)
+    of_what = f" of {LABELS[limit]}" if UNITS[limit] == "bytes" else ""
+    cost, worth = signed(limit, by, upwards=by > 0) + of_what, _difference(case, gain)
     return {
         "limit": limit,
         "by": by,

@@ -4,6 +4,7 @@ import hashlib
 from typing import Any
 
 import numpy as np
+from report_search import search_part
 from report_teaching import honest, teacher_check, teacher_fidelity
 
 Json = dict[str, Any]
@@ -32,8 +33,8 @@ OFF_A_MAC = "Core ML runs only on Apple hardware; connect a Mac or an iPhone"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>`|\n# [x](javascript:y) {{ 7*7 }} </script>"
 
 
-def report_document(seed: int = 0, trials: int = 12) -> Json:
-    """A whole report of schema `edgekd.run/1`; the same for the same seed."""
+def report_document(seed: int = 0, trials: int = 12, shared: bool = False) -> Json:
+    """A whole report of schema `edgekd.run/1`; the same for the same seed. `shared` adds the search with one supernet."""
     rng = np.random.default_rng(seed)
     entries = [_trial(rng, number, trials) for number in range(trials)]
     best = max((e for e in entries if e["status"] == "trained"), key=lambda e: e["rungs"][-1]["accuracy"])
@@ -71,6 +72,7 @@ def report_document(seed: int = 0, trials: int = 12) -> Json:
         "advice": [
             {"candidate": best["candidate"], "rule": "student-beats-teacher", "text": "0.95 to 0.94", "next_step": "change it"}
         ],
+        **({"search": search_part(DEPLOYMENTS, PRECISIONS, seed)} if shared else {}),
         "trials": entries,
         "timings_s": {
             "teacher": 61.4,

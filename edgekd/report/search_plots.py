@@ -242,7 +242,7 @@ def _steps(points: list[Figure], axis: str, deployment: Figure, log: bool) -> li
         place = next((p for p in points if p["candidate"] == step["candidate"]), None)
         if place is not None and (x := _cost(place, axis)) > 0:
             text = {"text": plain(step["text"]), "showarrow": True, "arrowhead": 0, "arrowcolor": GREY, "ax": 0, "ay": -34}
-            # In the right half the text goes to the left, so that it is not cut off.
-            text["xanchor"] = "right" if 2 * x > min(costs) + max(costs) else "center"
+            # At the right edge the text goes to the left, so that it is not cut off.
+            text["xanchor"] = "right" if x > min(costs) + 0.75 * (max(costs) - min(costs)) else "center"
             notes.append({"x": math.log10(x) if log else x, "y": place["accuracy"], "font": {"size": 11}, **text})
     return notes

@@ -34,7 +34,7 @@ from edgekd.search.supernet import Supernet
 from edgekd.store import Store
 from edgekd.students import Family, elastic_axes, resized_shape, restricted
 from edgekd.students.costs import features, layer_costs
-from edgekd.students.program import build_student, count_params, make_program
+from edgekd.students.program import build_student, count_params, lifelike, make_program
 from edgekd.students.space import Space
 from edgekd.target import Program
 from edgekd.types import Artifact, Candidate, Precision, Provenance
@@ -151,7 +151,7 @@ class Run:
         return record
 
     def _screen(self, candidate: Candidate, deployment: Deployment, precision: Precision) -> Record:
-        module = build_student(self.family, candidate, self.data.contract, self.seed)
+        module = lifelike(build_student(self.family, candidate, self.data.contract, self.seed), self.seed)
         program = make_program(module, candidate, self.data.contract)
         calibration = calibration_inputs(self.data, program.contract, self.seed)
         try:

@@ -84,8 +84,10 @@ class Training:
         done: dict[str, Record] = {}
         for stage in stages:
             last = stage is stages[-1]
-            key = {"label": label if last else "stage", "stage": keys[stage.name]}
-            train = self._trainer_of(stage, keys[stage.name], label if last else stage.name, done, on_epoch if last else never)
+            # A supernet is the same one whether it is asked for itself or for a student of it.
+            own = last and stage.learner != "sandwich"
+            key = {"label": label if own else "stage", "stage": keys[stage.name]}
+            train = self._trainer_of(stage, keys[stage.name], label if own else stage.name, done, on_epoch if last else never)
             record: Record = self.store.once("distil", key, train)
             done[stage.name] = record
             if record["failure"] is not None:

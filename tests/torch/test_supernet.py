@@ -133,9 +133,11 @@ def test_a_finalist_takes_up_its_share_of_the_weights(caches: Any, tmp_path: Pat
     axes = supernet().axes
     own = Stage(name="student", candidate=SPACE.smallest, recipe=tiny, seed=3, starts_from="supernet", axes=axes)
     found = trained(tmp_path / "run", (supernet(), own), caches)
+    before = len(recorded(tmp_path / "run"))
     ours, _ = read_tensors(tmp_path / "run" / found["weights"])
     with training(tmp_path / "run", caches) as made:
         shared = made.run((supernet(),), "supernet")
+        assert len(made.store.units("distil")) == before, "the supernet was trained again"
         cut = made.cutter(supernet()).cut(SPACE.smallest, read_tensors(made.store.folder / shared["weights"])[0])
     for name, tensor in ours.items():
         if "running" not in name and "num_batches" not in name:

@@ -68,6 +68,15 @@ def permuted(site: Site) -> dict[str, Any] | None:
     return {} if int(site.constants["perm"][0]) == 0 else None
 
 
+def gathered(site: Site) -> dict[str, Any] | None:
+    """Rows of a constant table by each sample's indices, or the same elements of each sample."""
+    if int(site.constants.get("batch_dims", 0)):
+        return None
+    if set(site.operands) == {"indices"}:  # their shape stands in place of the axis, which is the result's first
+        return {} if int(site.constants.get("axis", 0)) % np.ndim(site.constants["x"]) == 0 else None
+    return {} if set(site.operands) == {"x"} and int(site.constants.get("axis", 0)) % site.rank else None
+
+
 def padded(site: Site) -> dict[str, Any] | None:
     flat = site.constants["pad"]
     return {} if len(flat) < 2 * site.rank or not (flat[0] or flat[1]) else None

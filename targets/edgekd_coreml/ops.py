@@ -193,6 +193,20 @@ def tile(*, x: Array, reps: Any) -> Array:
     return np.tile(x, times)
 
 
+def select(*, cond: Array, a: Array, b: Array) -> Array:
+    elements(np.broadcast_shapes(cond.shape, a.shape, b.shape))
+    return np.where(cond, a, b)
+
+
+def gather(*, x: Array, indices: Array, axis: Any = 0, batch_dims: Any = 0, validate_indices: Any = False) -> Array:
+    """Elements of `x` along `axis`, in the shape of `indices`; those below 0 count from the end."""
+    if int(batch_dims):
+        raise ValueError("gathers along batch dimensions are not known")
+    at = int(axis) % x.ndim
+    elements((*x.shape[:at], *indices.shape, *x.shape[at + 1 :]))
+    return np.take(x, indices.astype(np.int64), axis=at)
+
+
 def slice_by_index(
     *,
     x: Array,

@@ -131,6 +131,12 @@ CASES: dict[str, dict[str, tuple[str, Callable[[], Any]]]] = {
         "stack": ("stack", lambda: Apply(lambda x: torch.stack([x, -x], 1))),
         "squeeze": ("squeeze", lambda: Apply(lambda x: x[:, :1].squeeze(1))),
         "unsqueeze": ("expand_dims", lambda: Apply(lambda x: x.unsqueeze(2))),
+        "embedding": ("gather", lambda: nn.Sequential(Apply(lambda x: (x.abs() * 2).to(torch.int32)), nn.Embedding(12, 3))),
+        "embedding-bounds": (
+            "greater_equal",
+            lambda: nn.Sequential(Apply(lambda x: x.sign().to(torch.int32) + 1), nn.Embedding(3, 2)),
+        ),
+        "index-select": ("gather", lambda: Apply(lambda x: x.index_select(2, torch.tensor([3, 0, 3])))),
         "expand": ("tile", lambda: Apply(lambda x: x[:, :1].expand(-1, 4, -1, -1) + x)),
     },
     "matrix and normalisation": {
@@ -158,6 +164,9 @@ CASES: dict[str, dict[str, tuple[str, Callable[[], Any]]]] = {
         "exp": ("exp", lambda: Apply(lambda x: x.exp())),
         "erf": ("erf", lambda: Apply(lambda x: x.erf())),
         "sign": ("sign", lambda: Apply(lambda x: x.sign())),
+        "greater": ("greater", lambda: Apply(lambda x: (x > 0.1).float())),
+        "less": ("less", lambda: Apply(lambda x: (x < x.mean(1, keepdim=True)).float())),
+        "where": ("select", lambda: Apply(lambda x: torch.where(x > 0, x, x * x))),
         "cast": ("cast", lambda: Apply(lambda x: (x * 3).to(torch.int32).float())),
     },
 }
@@ -263,6 +272,12 @@ MIXING: dict[str, Callable[[Any, Any], Any]] = {
     ),
     "samples joined": lambda mb, x: mb.reduce_max(x=mb.concat(values=[x, mb.square(x=x)], axis=0), axes=[0], keep_dims=True),
     "samples stacked": lambda mb, x: mb.reduce_sum(x=mb.stack(values=[x, x], axis=0), axes=[0]),
+    "samples that pick their own elements": lambda mb, x: mb.gather(
+        x=mb.reshape(x=x, shape=[1, -1]),
+        indices=mb.cast(x=mb.less(x=mb.reduce_sum(x=x, axes=[1, 2, 3]), y=0.0), dtype="int32"),
+        axis=1,
+    ),
+    "elements of samples": lambda mb, x: mb.gather(x=mb.expand_dims(x=x, axes=[1]), indices=[0], axis=0),
     "samples as a matrix": lambda mb, x: mb.matmul(
         x=mb.reshape(x=x, shape=[1, -1]), y=mb.reshape(x=x, shape=[1, -1]), transpose_y=True
     ),

@@ -1,6 +1,7 @@
 """What a student family is: a space of architectures, and a way to build each of them.
 
-`FAMILIES` names the built-in ones; `module:name` names anyone's own.
+`FAMILIES` names the built-in ones, `timm:NAME` an architecture of timm; `module:name` is anyone's own: a family, or a function
+or class that makes a network (students/plain.py).
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,14 @@ from typing import Any, Protocol
 from edgekd.errors import InputError, did_you_mean
 from edgekd.types import Candidate, Scalar
 
-FAMILIES = {"mbconv": "edgekd.students.mbconv:MBCONV", "resnet": "edgekd.students.resnet:RESNET"}
+FAMILIES = {
+    "conv1d": "edgekd.students.conv1d:CONV1D",
+    "mbconv": "edgekd.students.mbconv:MBCONV",
+    "mixer": "edgekd.students.mixer:MIXER",
+    "resnet": "edgekd.students.resnet:RESNET",
+    "text": "edgekd.students.text:TEXT",
+    "vit": "edgekd.students.vit:VIT",
+}
 
 
 class Family(Protocol):
@@ -23,13 +31,32 @@ class Family(Protocol):
         ...
 
 
+class ElasticFamily(Family, Protocol):
+    """A family that knows which of its students can share one set of weights; `elastic` is optional, `space` stands in for it."""
+
+    def elastic(self, input_shape: tuple[int, ...], coupled: bool) -> dict[str, tuple[Scalar, ...]]:
+        """Axes, cheapest first, whose students call the same layers by the same names, each tensor the leading slice of the
+        largest one's (of a convolution's kernel the centre). `coupled`: few enough of them to look at one by one."""
+        ...
+
+
 def find_family(name: str, base: Path | None = None) -> Family:
-    """A family by its name or by `module:name` (a file beside the project counts). Raises InputError."""
+    """A family by its name, by `timm:NAME` or by `module:name` (a file beside the project counts).
+
+    Raises:
+        InputError: where there is no such family.
+        MissingExtraError: where timm cannot be imported.
+    """
     from edgekd.plugins import load_attribute
 
+    if name.startswith("timm:"):
+        from edgekd.students.timm_names import TimmFamily
+
+        return TimmFamily(name)
     if ":" in name:
-        family: Family = load_attribute(name, base)
-        return family
+        from edgekd.students.plain import as_family
+
+        return as_family(load_attribute(name, base), name)
     if name not in FAMILIES:
         raise InputError(f"[students] family '{name}' is not known" + did_you_mean(name, FAMILIES))
     built_in: Family = load_attribute(FAMILIES[name], None)

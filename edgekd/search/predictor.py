@@ -34,8 +34,8 @@ NORMAL_95 = 1.6448536269514722
 MOST_DIRECTIONS = 6
 """That the process works in: from 10 to 60 points it cannot learn more."""
 CLIPPED = 3.0
-"""Robust standard deviations of a residual that the process is shown. One process in thirty was a quarter slower for its whole
-life (bench/procedure.py says why), which says nothing of students like that one."""
+"""Robust standard deviations of a residual that the process is shown. Some processes are slower for their whole life
+(bench/procedure.py says why), which says nothing of students like that one."""
 FLOOR = 1e-6
 """The least relative error that is told from none: files have no noise, and are predicted to a few bytes."""
 TINY = float(np.finfo(np.float64).tiny)

@@ -31,14 +31,17 @@ FEATURES = (
 """What `features` gives, in order."""
 
 BY_NAME = {
-    "linear": ("addmm", "mm", "linear"),
-    "attention": ("bmm", "baddbmm", "_softmax", "_safe_softmax", "matmul"),
+    "attention": ("_softmax", "_safe_softmax"),
     "norm": ("native_layer_norm", "native_group_norm", "_fused_rms_norm", "native_batch_norm", "cudnn_batch_norm"),
     "pool": ("avg_pool2d", "max_pool2d_with_indices", "_adaptive_avg_pool2d", "avg_pool1d", "max_pool1d", "mean", "amax"),
     "activation": ("relu", "hardtanh", "hardswish", "silu", "gelu", "sigmoid", "tanh", "hardsigmoid", "leaky_relu", "elu"),
     "elementwise": ("add", "sub", "mul", "div"),
 }
 KIND_OF = {name: kind for kind, names in BY_NAME.items() for name in names} | {"_native_batch_norm_legit_no_training": "norm"}
+PRODUCTS = ("addmm", "mm", "linear", "bmm", "baddbmm", "matmul")
+"""Of matrices: with a weight a linear layer, of two activations attention."""
+ADDING = ("addmm", "baddbmm")
+"""Those that add their first argument."""
 FOLDED_NORMS = ("native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training")
 FUSED_ACTIVATIONS = ("relu", "hardtanh")
 
@@ -113,8 +116,9 @@ def kind_of(operator: Operator) -> str:
         return "pointwise" if set(kernel) == {1} and operator.groups == 1 else "conv"
     if "scaled_dot_product" in operator.name:
         return "attention"
-    if operator.name in BY_NAME["linear"] and not any(len(shape) == 2 for shape in operator.weights):
-        return "attention"  # a product of two activations
+    if operator.name in PRODUCTS:
+        added = operator.name in ADDING and operator.shapes[0] in operator.weights
+        return "linear" if len(operator.weights) > added else "attention"
     return KIND_OF.get(operator.name, "other")
 
 
@@ -162,8 +166,8 @@ def _macs(operator: Operator) -> tuple[int, int]:
         outer = math.prod(query[:-1])
         padded = _whole(key[-2]) * query[-1] + key[-2] * _whole(value[-1])
         return outer * key[-2] * (query[-1] + value[-1]), outer * padded
-    if operator.name in ("addmm", "mm", "linear", "bmm", "baddbmm", "matmul"):
-        inner = operator.shapes[1 if operator.name in ("addmm", "baddbmm") else 0][-1]
+    if operator.name in PRODUCTS:
+        inner = operator.shapes[1 if operator.name in ADDING else 0][-1]
         outer = math.prod(operator.output[:-1]) * inner
         return outer * operator.output[-1], outer * _whole(operator.output[-1])
     return 0, 0

@@ -92,9 +92,11 @@ def record(network: nn.Module, input_shape: tuple[int, ...]) -> Graph:
 
 
 def _record(network: nn.Module, input_shape: tuple[int, ...], *, device: torch.device, everywhere: bool = False) -> Graph:
-    tensors = dict(itertools.chain(network.named_parameters(), network.named_buffers()))
+    # Without requires_grad, on which it depends how torch multiplies (should_fold in ATen's LinearAlgebra.cpp).
+    named = itertools.chain(network.named_parameters(), network.named_buffers())
+    tensors = {name: tensor.detach() for name, tensor in named}
     if device.type == "meta":
-        tensors = {name: tensor if tensor.is_meta else _like(tensor) for name, tensor in tensors.items()}
+        tensors = {name: _like(tensor) for name, tensor in tensors.items()}
     sample = torch.zeros(1, *input_shape, device=device)
     recorder = Recorder(sample)
     with _evaluating(network), torch.no_grad(), device if everywhere else contextlib.nullcontext(), recorder:

@@ -133,6 +133,21 @@ def test_attention_is_told_from_linear_layers() -> None:
     assert [kind for kind in kinds if kind != "other"] == ["linear", "attention", "attention", "attention"]
 
 
+def test_a_linear_layer_over_a_transposed_map_is_one() -> None:
+    """Which torch runs as a batched product with the weight: a mixer's over places, with gradients or without."""
+
+    class Places(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix = nn.Linear(10, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.mix(x.transpose(1, 2))
+
+    (cost,) = [cost for cost in layer_costs(Places(), (10, 16)) if cost.macs]
+    assert (cost.kind, cost.macs) == ("linear", 16 * 10 * 6)
+
+
 def test_features_are_sums_over_the_layers() -> None:
     """Of two networks one after the other they are the sum of both, but for the largest layer; weights are counted exactly."""
     first, second = (nn.Sequential(conv_bn(8, 8, 3), conv_bn(8, 8)), nn.Sequential(conv_bn(8, 8, 5, groups=8)))

@@ -36,13 +36,39 @@ class TimmFamily:
         self.fixed = bool(timm.get_pretrained_cfg(self.name).fixed_input_size)
 
     def space(self, input_shape: tuple[int, ...]) -> dict[str, tuple[Scalar, ...]]:
-        """Input sizes, where pictures are square: what fits a network of fixed size, else three quarters, as it is, and twice."""
+        """Input sizes, where pictures are square: what fits a network of fixed size, else three quarters, as it is, and twice.
+
+        Sizes at which the network does not answer are left out. Raises InputError where it does at none.
+        """
         side = input_shape[1]
+        sizes: tuple[int, ...] = (*input_sizes(input_shape), *((2 * side,) if side <= DOUBLED_UP_TO else ()))
         if side != input_shape[2]:
-            return {}
-        if self.fixed:
-            return {"input_size": (-(-side // LARGEST_STRIDE) * LARGEST_STRIDE,)}
-        return {"input_size": (*input_sizes(input_shape), *((2 * side,) if side <= DOUBLED_UP_TO else ()))}
+            sizes = ()
+        elif self.fixed:
+            sizes = (-(-side // LARGEST_STRIDE) * LARGEST_STRIDE,)
+        found = tuple(size for size in sizes if self._refusal((input_shape[0], size, size)) is None)
+        if not found:
+            refusal = self._refusal((input_shape[0], sizes[-1], sizes[-1]) if sizes else input_shape)
+            if refusal is not None:
+                raise refusal
+        return {"input_size": found} if sizes else {}
+
+    def _refusal(self, shape: tuple[int, ...]) -> InputError | None:
+        """Why the network does not answer for pictures of this shape; tried without memory for its weights."""
+        import torch
+
+        try:
+            with torch.device("meta"), torch.no_grad():
+                self.build({}, shape, 2).eval()(torch.zeros(1, *shape))
+        except InputError as error:
+            return error
+        except Exception as error:  # anyone's network runs here
+            return self._cannot("take", shape, error)
+        return None
+
+    def _cannot(self, verb: str, shape: tuple[int, ...], error: Exception) -> InputError:
+        sides = " x ".join(map(str, shape))
+        return InputError(f"[students] family '{PREFIX}{self.name}' cannot {verb} pictures of {sides}: {first_line(error)}")
 
     def build(self, params: Mapping[str, Scalar], input_shape: tuple[int, ...], classes: int) -> Any:
         """Raises InputError where timm does not build it for such pictures."""
@@ -50,8 +76,7 @@ class TimmFamily:
         try:
             return self._timm.create_model(self.name, pretrained=False, num_classes=classes, in_chans=input_shape[0], **size)
         except Exception as error:  # anyone's constructor runs here
-            shape = " x ".join(map(str, input_shape))
-            raise InputError(f"timm cannot build '{self.name}' for pictures of {shape}: {first_line(error)}") from error
+            raise self._cannot("be built for", input_shape, error) from error
 
 
 def _timm(name: str) -> Any:

@@ -22,10 +22,12 @@ from edgekd.students import resized_shape
 from edgekd.students.sharing import Cutter
 from edgekd.types import Candidate
 
-DRAWN = 1
-"""Random students a step: two cost a third more and rank the students no better (benchmarks/LOG.md)."""
+DRAWN = 2
+"""Random students a step, as in BigNAS."""
 TEACHER_SHARE = 0.5
 """Of the smaller students' target at first; it falls to nothing at the end: an untrained largest one has nothing to teach."""
+TEMPERATURE = 4.0
+"""Of what the smaller students learn from. At 1, as in BigNAS, short trainings end a point lower (benchmarks/LOG.md)."""
 
 
 class Sandwich(nn.Module):
@@ -62,12 +64,12 @@ class Sandwich(nn.Module):
         return logits
 
     def _target(self, largest: Tensor, teachers: Sequence[Outputs], epoch: int) -> Tensor:
-        """Probabilities (B, C): a mixture of the largest student's and, early on, the teachers' mean."""
-        own = F.softmax(largest, dim=1)
+        """Softened probabilities (B, C): a mixture of the largest student's and, early on, the teachers' mean."""
+        own = F.softmax(largest / TEMPERATURE, dim=1)
         share = TEACHER_SHARE * (1 - epoch / self.epochs)
         if not teachers:
             return own
-        theirs = torch.stack([F.softmax(teacher.logits, dim=1) for teacher in teachers]).mean(0)
+        theirs = torch.stack([F.softmax(teacher.logits / TEMPERATURE, dim=1) for teacher in teachers]).mean(0)
         return (1 - share) * own + share * theirs
 
     def _draw(self) -> Candidate:
@@ -93,8 +95,8 @@ class Sandwich(nn.Module):
 
 
 def divergence(target: Tensor, logits: Tensor) -> Tensor:
-    """KL(target ‖ softmax(logits)), mean over the batch; target: probabilities (B, C), without a gradient."""
-    return F.kl_div(F.log_softmax(logits, dim=1), target, reduction="batchmean")
+    """T² KL(target ‖ softmax(logits / T)), mean over the batch; target: softened probabilities (B, C), without a gradient."""
+    return TEMPERATURE**2 * F.kl_div(F.log_softmax(logits / TEMPERATURE, dim=1), target, reduction="batchmean")
 
 
 def resized(inputs: Tensor, size: tuple[int, ...]) -> Tensor:

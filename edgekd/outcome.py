@@ -119,12 +119,14 @@ class Outcome:
         """Choose what ships to a deployment, or say what keeps everything from it."""
         built = [(trial, record) for trial in self.trials for record in trial.artifacts if _is_for(record, deployment)]
         verified = [record for _, record in built if record["failure"] is None]
-        best = choose(verified, deployment.budget)
-        if best is not None:
+        while (best := choose(verified, deployment.budget)) is not None:
             trial = next(trial for trial, record in built if record is best)
-            trial.status = "selected"
-            self.selected.append((deployment, trial, best))
-        elif verified and all(over_budget(record, deployment.budget) for record in verified):
+            best |= run.confirm(best, trial.candidate, deployment)
+            if best["within_budget"]:
+                trial.status = "selected"
+                self.selected.append((deployment, trial, best))
+                return
+        if verified and all(over_budget(record, deployment.budget) for record in verified):
             self.infeasible(deployment, *smallest_reachable(verified, deployment.budget))
         elif verified:
             self._too_inaccurate(run, deployment, verified)

@@ -70,6 +70,13 @@ class Values(_Part):
     latency_ms: list[float] = []
 
 
+class Confirmed(_Part):
+    """What a second measurement of the selected artifact gave, in new processes."""
+
+    latency_ms: Latency
+    peak_memory_bytes: Figure
+
+
 class Selected(_Part):
     device: str
     target: str
@@ -92,6 +99,7 @@ class Selected(_Part):
     values: Values = Values()
     conditions: dict[str, Any] = {}
     warnings: list[str] = []
+    confirmed: Confirmed | None = None
 
 
 class Infeasible(_Part):

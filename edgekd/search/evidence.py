@@ -1,5 +1,6 @@
 """Evidence of a search with a supernet: its space, ratings and fronts, why each was selected, how well the supernet ranks."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,10 +9,11 @@ from edgekd.deployment import Deployment
 from edgekd.outcome import Outcome
 from edgekd.search.budget import least_accuracy
 from edgekd.search.costing import Costing
-from edgekd.search.front import LIMITS, Point, figures_record, pareto
+from edgekd.search.front import LIMITS, Point, figures_record
 from edgekd.search.hypervolume import over_time, reference_of
 from edgekd.search.ranking import Pair, ranking
 from edgekd.search.shared import Shared
+from edgekd.search.supernet import RATED_ON
 from edgekd.search.why import explain
 from edgekd.types import Candidate
 
@@ -73,13 +75,14 @@ def _deployment(run: "Run", outcome: Outcome, found: Shared, deployment: Deploym
         "device": deployment.device.name,
         "target": deployment.target.name,
         "precision": str(costing.precision),
-        "limit": limit,
+        "hypervolume_limit": limit,
+        "selected": None if chosen is None else chosen.id,
+        "budget": asdict(deployment.budget),
         "predictor": {"measured": len(costing.measured)} if costing.predictors else None,
         "front": [
-            {"candidate": point.id, "accuracy": point.accuracy, "figures": figures_record(point)}
+            {"candidate": point.id, "precision": point.precision, "accuracy": point.accuracy, "figures": figures_record(point)}
             for point in sorted(points, key=lambda point: _cost(point, limit))
         ],
-        "pareto": [point.id for point in pareto(points, limit)],
         "hypervolume": over_time(in_order, limit, reference),
         "why": None if chosen is None else _why(run, points, chosen, deployment, costing),
     }
@@ -94,7 +97,7 @@ def _why(run: "Run", points: list[Point], chosen: Candidate, deployment: Deploym
         chosen,
         deployment.budget,
         precision=str(costing.precision),
-        samples=len(run.data.validation),
+        samples=min(RATED_ON, len(run.data.validation)),
         least_accuracy=least_accuracy(deployment.budget, run.teacher_accuracy),
     )
 

@@ -6,7 +6,7 @@ Where asked, the recipe is tuned between the search and the full trainings, and 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from edgekd.search.budget import smallest_reachable, violation
 from edgekd.search.proposer import Proposer
 from edgekd.store import Store
 from edgekd.types import Candidate
+from edgekd.workers import Here, Workers
+from edgekd.workers.task import finalist_tasks
 
 if TYPE_CHECKING:
     from edgekd.stages import Run
@@ -36,6 +38,7 @@ def distill(
     replay: Path | None = None,
     verify_cache: bool = False,
     honest: int | None = None,
+    workers: Workers | None = None,
 ) -> dict[str, Any]:
     """Turn a teacher into the best artifact for each of a project's devices. Returns the report, written to `out` too.
 
@@ -44,6 +47,7 @@ def distill(
         replay: another run's folder whose recorded measurements are taken instead of measuring.
         verify_cache: recompute random rows of the teacher cache before trusting it.
         honest: seeds over which what was selected is compared with the same student trained without a teacher; None does not.
+        workers: who computes ahead; they are let go of at the end. None computes everything in this process.
 
     Raises:
         InfeasibleError: where a deployment's budget cannot be met; the report holds the others.
@@ -52,11 +56,12 @@ def distill(
     """
     console = console or Console()
     deployments = tuple(resolve(deploy) for deploy in project.deploy)
-    with opened(project, out, replay) as store:
+    with closing(workers or Here()) as workers, opened(project, out, replay) as store:
         from edgekd.prepare_run import prepare_run
         from edgekd.prepare_teacher import prepare_teachers
 
         run = prepare_run(project, store, console, deployments)
+        run.workers = workers
         if honest is not None:
             from edgekd.distill.honest import check_seeds
 
@@ -145,7 +150,9 @@ def tune(run: "Run", outcome: Outcome) -> None:
 def finish(run: "Run", outcome: Outcome) -> None:
     """Train the finalists in full, build them, select; where none of them ships, the next best follow."""
     for _ in range(ROUNDS):
-        for record, deployments in outcome.finalists(run.project.search.finalists):
+        found = outcome.finalists(run.project.search.finalists)
+        run.workers.warm(run, finalist_tasks(run, found))
+        for record, deployments in found:
             finish_one(run, outcome, record, deployments)
     for deployment in outcome.open_deployments:
         outcome.select(run, deployment)

@@ -6,8 +6,8 @@ token, and the others are numbered by falling frequency: a vocabulary of V takes
 it. Samples of other shapes are read in a row.
 
 Where numbers are rounded, tokens are mistaken for others: fp16 of ONNX Runtime takes its input in half precision, which is exact
-up to 2,048, and w8a8 of TFLite in 8 bits of the calibrated range, exact up to 255. Verification refuses such an artifact. The
-other precisions, and the other targets at all of theirs, read numbers up to 32,767 as they are.
+up to 2,048, and w8a8 of TFLite in 256 steps over the calibrated range, which never hit. Verification refuses such an artifact.
+The other precisions, and the other targets at all of theirs, read numbers up to 32,767 as they are.
 
 Source: Vaswani et al. 2017, arXiv:1706.03762 (encoder); learned places and the mean over tokens as in Reimers, Gurevych 2019,
 arXiv:1908.10084 (section 3).

@@ -3,11 +3,14 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgekd.errors import InputError, storage_errors
+
+if TYPE_CHECKING:
+    from edgekd.workers import Workers
 
 app = typer.Typer(
     name="edgekd",
@@ -32,7 +35,8 @@ def demo(out: Out = Path("demo-run"), json_file: Json = None) -> None:
 
 @app.command(
     epilog="Examples: edgekd distill --init; edgekd distill project.toml --out run; "
-    "edgekd distill project.toml --tune 12; edgekd distill project.toml --honest --seeds 5"
+    "edgekd distill project.toml --tune 12; edgekd distill project.toml --honest --seeds 5; "
+    "edgekd distill project.toml --workers 4; edgekd distill project.toml --ray auto"
 )
 def distill(
     project: Annotated[Path | None, typer.Argument(help="The project file.")] = None,
@@ -50,6 +54,13 @@ def distill(
         typer.Option("--honest", help="Compare with the same student trained without a teacher, as long and as many epochs."),
     ] = False,
     seeds: Annotated[int | None, typer.Option(min=3, help="Of --honest: trainings of each kind; 3 if not given.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Train, rate and build in so many processes; measuring stays in this one.")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Work on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT."),
+    ] = None,
     json_file: Json = None,
 ) -> None:
     """Search, distil, build, verify and measure; the best artifact within budget for each device of the project."""
@@ -66,7 +77,23 @@ def distill(
     read = read_project(project)
     chosen = read if tune is None else with_tuning(read, tune)
     compared = (seeds or 3) if honest else None
-    _put(json_file, run(chosen, out, replay=replay, verify_cache=verify_cache, honest=compared))
+    ahead = _workers(workers, ray)
+    _put(json_file, run(chosen, out, replay=replay, verify_cache=verify_cache, honest=compared, workers=ahead))
+
+
+def _workers(count: int | None, address: str | None) -> "Workers | None":
+    """Who computes ahead; None is nobody."""
+    if count is not None and address is not None:
+        raise InputError("--workers are processes of this machine, --ray those of a cluster: give one of them")
+    if count is not None:
+        from edgekd.workers.processes import Processes
+
+        return Processes(count)
+    if address is not None:
+        from edgekd.workers.on_ray import OnRay
+
+        return OnRay(address)
+    return None
 
 
 @app.command(epilog="Example: edgekd export run --candidate resnet-0123456789 --target coreml --precision fp16 --out shipped")

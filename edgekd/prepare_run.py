@@ -23,6 +23,20 @@ def prepare_run(project: Project, store: Store, console: Console, deployments: t
     """Load the data, find the family and check what the project says of losses and of a teacher's files, before any work."""
     need("torch", "train", "distillation")
     from edgekd.distill.schemes import find_scheme
+
+    run = make_run(project, store, console, deployments)
+    for leak in check_leakage(run.data):
+        console.say(f"{leak.rule}: {leak.text}; {leak.next_step}")
+    for item in project.distill.losses:
+        loss(item.name, **item.numbers)
+    check_ensemble(project)
+    find_scheme(project.distill.scheme.name, project.distill.scheme.numbers)
+    check_teacher_references(project)
+    return run
+
+
+def make_run(project: Project, store: Store, console: Console, deployments: tuple[Deployment, ...]) -> "Run":
+    """A run without the checks: a worker's, whose driver has made them. No teacher's files need be there."""
     from edgekd.distill.training import Training
     from edgekd.stages import Run
     from edgekd.students import find_family
@@ -30,18 +44,10 @@ def prepare_run(project: Project, store: Store, console: Console, deployments: t
     data = load_data(project.data, base=project.base)
     if len(data.contract.shape) != 3:
         raise InputError(f"[data] samples have shape {data.contract.shape}: students take pictures (C, H, W)")
-    for leak in check_leakage(data):
-        console.say(f"{leak.rule}: {leak.text}; {leak.next_step}")
-    for item in project.distill.losses:
-        loss(item.name, **item.numbers)
-    check_ensemble(project)
-    find_scheme(project.distill.scheme.name, project.distill.scheme.numbers)
-    check_teacher_references(project)
-    family = find_family(project.students.family, project.base)
     training = Training(
         data=data,
         augment=augment_of(project.data),
-        family=family,
+        family=find_family(project.students.family, project.base),
         store=store,
         console=console,
         view_seed=project.search.seed,
@@ -52,7 +58,7 @@ def prepare_run(project: Project, store: Store, console: Console, deployments: t
         store=store,
         console=console,
         data=data,
-        family=family,
+        family=training.family,
         training=training,
         deployments=deployments,
         settings=Settings(seed=project.search.seed),

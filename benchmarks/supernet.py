@@ -4,6 +4,7 @@
     python benchmarks/supernet.py single --out runs/sn --seed 0    # each deployment in a run of its own, same seed
     python benchmarks/supernet.py alone --out runs/sn --seed 0     # the four selected students, trained from scratch, T/4 each
     python benchmarks/supernet.py random --out runs/sn --seed 0    # eight random students, trained from scratch, T/8 each
+    python benchmarks/supernet.py loop --out runs/sn --seed 0      # 20 students with the teacher in their loop, by timing one
     python benchmarks/supernet.py table --out runs/sn
 
 Every run is a run of edgekd, on one thread. A run of one deployment with the same seed trains the same supernet, bit for bit:
@@ -30,6 +31,7 @@ from torch.nn import functional as F
 from edgekd.console import Console
 from edgekd.errors import InfeasibleError
 from edgekd.pipeline import distill
+from edgekd.plugins import load_attribute
 from edgekd.project import Project, make_project
 from edgekd.students import elastic_axes, find_family, restricted
 from edgekd.students.space import Space
@@ -150,6 +152,44 @@ def epoch_seconds(values: dict[str, Any], family: str, images: int, batch: int) 
     return (time.process_time() - started) / TIMED_STEPS * (images // batch)
 
 
+def loop_seconds(raw: dict[str, Any]) -> float:
+    """CPU seconds of an epoch of the median student with the teacher answering in every step, on one thread, in PyTorch."""
+    space = the_space(raw)
+    middle = sorted(space.candidates(), key=lambda c: sum(p.numel() for p in built(c).parameters()))[space.size // 2]
+    teacher = load_attribute("teacher:resnet", PROJECT)()
+    teacher = teacher.to(memory_format=torch.channels_last).eval()
+    inputs = torch.randn(128, *SHAPE).to(memory_format=torch.channels_last)
+    answers = []
+    for step in range(TIMED_STEPS + 2):
+        if step == 2:
+            started = time.process_time()
+        with torch.no_grad():
+            answers.append(teacher(inputs))
+    asked = (time.process_time() - started) / TIMED_STEPS * (raw["data"]["limit"] // 128)
+    return asked + epoch_seconds(middle.values, space.family, raw["data"]["limit"], 128)
+
+
+def loop(out: Path, seed: int) -> None:
+    """What training 20 students as long as the supernet costs with the teacher in the loop, beside the joint run."""
+    torch.set_num_threads(1)
+    raw = raw_project(seed)
+    twenty = 20 * raw["distill"]["epochs"] * loop_seconds(raw)
+    cost = joint(out, seed)["cost"]
+    print(f"20 students: {twenty:.0f} CPU s; the joint run, all four artifacts: {total(joint(out, seed)):.0f} CPU s")
+    print(f"share {total(joint(out, seed)) / twenty:.3f}; wall of the joint run {cost['wall_s']:.0f} s")
+
+
+def the_space(raw: dict[str, Any]) -> Space:
+    family = find_family(raw["students"]["family"])
+    axes = restricted(elastic_axes(family, SHAPE, True), {k: tuple(v) for k, v in raw["students"]["axes"].items()})
+    return Space(family=raw["students"]["family"], axes=axes)
+
+
+def built(candidate: Candidate) -> Any:
+    with torch.device("meta"):
+        return find_family(candidate.family).build(candidate.values, SHAPE, CLASSES)
+
+
 def epochs_for(seconds: float, values: dict[str, Any], raw: dict[str, Any]) -> int:
     images, family = raw["data"]["limit"], raw["students"]["family"]
     return max(2, round(seconds / epoch_seconds(values, family, images, 128)))
@@ -173,9 +213,7 @@ def random_search(out: Path, seed: int) -> None:
     """Random students of the space, each trained from scratch for an eighth of the cost, and built for all that they fit."""
     raw = raw_project(seed)
     share = total(joint(out, seed)) / RANDOM
-    family = find_family(raw["students"]["family"])
-    axes = restricted(elastic_axes(family, SHAPE, True), {k: tuple(v) for k, v in raw["students"]["axes"].items()})
-    space, rng = Space(family=raw["students"]["family"], axes=axes), np.random.default_rng(1000 + seed)
+    space, rng = the_space(raw), np.random.default_rng(1000 + seed)
     drawn: dict[Candidate, None] = {}
     while len(drawn) < RANDOM:
         drawn[space.draw(rng)] = None
@@ -222,7 +260,7 @@ def costs(out: Path, kind: str, seed: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("joint", "single", "alone", "random", "table"))
+    parser.add_argument("what", choices=("joint", "single", "alone", "random", "loop", "table"))
     parser.add_argument("--out", type=Path, default=Path("runs/supernet"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--whole", action="store_true", help="of single: train the supernet again, for the first deployment")
@@ -234,6 +272,7 @@ def main() -> None:
         "single": lambda: single(given.out, given.seed, given.whole),
         "alone": lambda: alone(given.out, given.seed),
         "random": lambda: random_search(given.out, given.seed),
+        "loop": lambda: loop(given.out, given.seed),
         "table": lambda: table(given.out),
     }
     actions[given.what]()

@@ -1,5 +1,6 @@
 """A `[[deploy]]` table resolved: the device's facts, its target, the precisions that can be built for it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,16 @@ class Deployment:
         from edgekd.bench.transport import connect
 
         return None if self.connect is None else connect(self.connect)
+
+
+def resolve_all(deploys: Iterable[Deploy]) -> tuple[Deployment, ...]:
+    """Every `[[deploy]]` table. Raises InputError where two are for the same device and target: reports tell them by those."""
+    found = tuple(resolve(deploy) for deploy in deploys)
+    labels = [deployment.label for deployment in found]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InputError(f"[[deploy]] {label} is there twice: one budget for a device and target; run the other on its own")
+    return found
 
 
 def resolve(deploy: Deploy) -> Deployment:

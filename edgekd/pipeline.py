@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekd.console import Console
-from edgekd.deployment import Deployment, resolve
+from edgekd.deployment import Deployment, resolve_all
 from edgekd.errors import InfeasibleError, NothingPassedError
 from edgekd.outcome import Outcome, TrialRecord
 from edgekd.project import Project
@@ -55,7 +55,7 @@ def distill(
         InputError, MissingExtraError, DeviceError, StorageError: as their names say.
     """
     console = console or Console()
-    deployments = tuple(resolve(deploy) for deploy in project.deploy)
+    deployments = resolve_all(project.deploy)
     with closing(workers or Here()) as workers, opened(project, out, replay) as store:
         from edgekd.prepare_run import prepare_run
         from edgekd.prepare_teacher import prepare_teachers

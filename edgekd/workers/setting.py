@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekd.bench.settings import Settings
 from edgekd.console import Console
-from edgekd.deployment import resolve
+from edgekd.deployment import resolve_all
 from edgekd.errors import InputError
 from edgekd.plugins import versions
 from edgekd.project import make_project
@@ -48,7 +48,7 @@ def run_from(setup: Record, store: Store, console: Console) -> "Run":
 
     base = Path(setup["base"])
     project = make_project(setup["project"], base if base.is_dir() else Path.cwd())
-    run = make_run(project, store, console, tuple(resolve(deploy) for deploy in project.deploy))
+    run = make_run(project, store, console, resolve_all(project.deploy))
     if run.data.fingerprint != setup["data"]:
         raise InputError(f"[data] {run.data.name} is not the same on every machine of the cluster: copy the driver's there")
     run.settings = Settings(**setup["settings"])

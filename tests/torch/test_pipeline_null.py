@@ -233,3 +233,32 @@ def test_calibration_looks_at_training_samples_only() -> None:
     allowed = {row.tobytes() for row in normalise(data.train.inputs, data.contract)}
     assert {row.tobytes() for row in found} <= allowed
     assert np.array_equal(found, calibration_inputs(data, data.contract, 3))
+
+
+def test_what_breaks_its_budget_when_measured_again_is_not_selected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second measurement counts: an artifact that fitted once and then does not is no answer."""
+    from edgekd.stages import Run
+
+    profiled, limit = Run._profile, 50.0
+
+    def slower(self: Run, artifact: Any, deployment: Any, settings: Settings) -> dict[str, Any]:
+        record = profiled(self, artifact, deployment, settings)
+        done = [key for key in self.store.units("profile") if key]
+        if done:  # the first measurement of a built artifact is recorded: this is the second
+            record["values"]["latency_ms"] = [2 * limit for _ in record["values"]["latency_ms"]]
+            record["latency_ms"] |= {"p50": 2 * limit, "p90": 2 * limit}
+        return record
+
+    monkeypatch.setattr(Run, "_profile", slower)
+    only = project(tmp_path, ('precisions = ["fp32", "w8"]', 'precisions = ["fp32"]'))
+    with pytest.raises(InfeasibleError, match="smallest reachable 100 ms"):
+        distill(only, tmp_path / "run")
+    assert read(tmp_path / "run")["selected"] == []
+
+
+def test_one_budget_for_a_device_and_target(tmp_path: Path) -> None:
+    """Two tables that reports could not tell apart are refused before any work."""
+    raw = project(tmp_path).raw
+    twice = make_project({**raw, "deploy": [raw["deploy"][0], raw["deploy"][0]]}, tmp_path)
+    with pytest.raises(InputError, match="local / null is there twice"):
+        distill(twice, tmp_path / "run")

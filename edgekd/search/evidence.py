@@ -16,6 +16,7 @@ from edgekd.search.shared import Shared
 from edgekd.search.supernet import RATED_ON
 from edgekd.search.why import explain
 from edgekd.types import Candidate
+from edgekd.workers.task import Task
 
 if TYPE_CHECKING:
     from edgekd.stages import Run
@@ -131,9 +132,10 @@ def prove_ranking(run: "Run", outcome: Outcome) -> None:
         return
     rated = sorted(found.ratings, key=lambda candidate: (found.ratings[candidate]["accuracy"], candidate.id))
     chosen = [rated[int(row)] for row in np.unique(np.linspace(0, len(rated) - 1, count).astype(int))]
-    pairs = []
+    pairs, epochs = [], run.project.distill.epochs
+    run.workers.warm(run, [Task(what="train", candidate=c, stage="alone", epochs=epochs) for c in chosen])
     for candidate in chosen:
-        trained = run.train(candidate, "alone", run.project.distill.epochs)
+        trained = run.train(candidate, "alone", epochs)
         if trained["failure"] is None:
             accuracy = trained["curve"][-1]["accuracy"]
             rating = found.supernet.rate(candidate, len(run.data.validation))["accuracy"]

@@ -14,6 +14,7 @@ from edgekd.search.evolution import evolve
 from edgekd.search.front import Point, over
 from edgekd.search.supernet import Supernet
 from edgekd.types import Candidate
+from edgekd.workers.task import Task
 
 if TYPE_CHECKING:
     from edgekd.stages import Run
@@ -82,10 +83,17 @@ def design(run: "Run", costings: list[Costing]) -> None:
     """Measure students spread over the space, on every deployment in every precision."""
     count = max(1, round(DESIGN_SHARE * run.project.search.measured))
     work = [(costing, candidate) for costing in costings for candidate in costing.design(count)]
+    run.workers.warm(run, [screening(run, costing, candidate) for costing, candidate in work])
     with run.console.bar("measuring", len(work)) as bar:
         for done, (costing, candidate) in enumerate(work):
             bar.at(done, f"{candidate.id} {costing.deployment.label} / {costing.precision}")
             costing.measure(candidate)
+
+
+def screening(run: "Run", costing: Costing, candidate: Candidate) -> Task:
+    """What a worker is asked for where the flow is about to measure this student."""
+    index = run.deployments.index(costing.deployment)
+    return Task(what="screen", candidate=candidate, deployment=index, precisions=(str(costing.precision),))
 
 
 def rate(run: "Run", found: Shared, candidates: list[Candidate]) -> None:
@@ -93,6 +101,7 @@ def rate(run: "Run", found: Shared, candidates: list[Candidate]) -> None:
     costings = [costing for costings in found.costings.values() for costing in costings]
     may = set().union(*(costing.may_fit() for costing in costings))
     worth = [candidate for candidate in candidates if candidate in may]
+    run.workers.warm(run, [Task(what="rate", candidate=candidate) for candidate in worth])
     with run.console.bar("rating", len(worth)) as bar:
         for done, candidate in enumerate(worth):
             bar.at(done, candidate.id)

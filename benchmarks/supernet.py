@@ -158,15 +158,15 @@ def loop_seconds(raw: dict[str, Any]) -> float:
     middle = sorted(space.candidates(), key=lambda c: sum(p.numel() for p in built(c).parameters()))[space.size // 2]
     teacher = load_attribute("teacher:resnet", PROJECT)()
     teacher = teacher.to(memory_format=torch.channels_last).eval()
-    inputs = torch.randn(128, *SHAPE).to(memory_format=torch.channels_last)
+    inputs = torch.randn(raw["distill"]["batch_size"], *SHAPE).to(memory_format=torch.channels_last)
     answers = []
     for step in range(TIMED_STEPS + 2):
         if step == 2:
             started = time.process_time()
         with torch.no_grad():
             answers.append(teacher(inputs))
-    asked = (time.process_time() - started) / TIMED_STEPS * (raw["data"]["limit"] // 128)
-    return asked + epoch_seconds(middle.values, space.family, raw["data"]["limit"], 128)
+    asked = (time.process_time() - started) / TIMED_STEPS * (raw["data"]["limit"] // raw["distill"]["batch_size"])
+    return asked + epoch_seconds(middle.values, space.family, raw["data"]["limit"], raw["distill"]["batch_size"])
 
 
 def loop(out: Path, seed: int) -> None:
@@ -192,7 +192,7 @@ def built(candidate: Candidate) -> Any:
 
 def epochs_for(seconds: float, values: dict[str, Any], raw: dict[str, Any]) -> int:
     images, family = raw["data"]["limit"], raw["students"]["family"]
-    return max(2, round(seconds / epoch_seconds(values, family, images, 128)))
+    return max(2, round(seconds / epoch_seconds(values, family, images, raw["distill"]["batch_size"])))
 
 
 def alone(out: Path, seed: int) -> None:

@@ -24,6 +24,9 @@ from edgekd.types import Candidate
 
 DRAWN = 2
 """Random students a step, as in BigNAS."""
+SHARE = 1 / (1 + DRAWN)
+"""Of each smaller student: together they pull as one does. Summed, as in BigNAS, they cost the largest one three points after
+six epochs, and at half the rate as much (benchmarks/LOG.md)."""
 TEACHER_SHARE = 0.5
 """Of the smaller students' target at first; it falls to nothing at the end: an untrained largest one has nothing to teach."""
 TEMPERATURE = 4.0
@@ -51,9 +54,9 @@ class Sandwich(nn.Module):
             return Told(logits=outputs.logits, parts=parts)
         target = self._target(outputs.logits.detach(), teachers, batch.epoch)
         smallest = self.answers(self.cutter.space.smallest, batch.inputs)
-        parts["smallest"] = divergence(target, smallest)
+        parts["smallest"] = SHARE * divergence(target, smallest)
         for index in range(DRAWN):
-            parts[f"drawn {index + 1}"] = divergence(target, self.answers(self._draw(), batch.inputs))
+            parts[f"drawn {index + 1}"] = SHARE * divergence(target, self.answers(self._draw(), batch.inputs))
         return Told(logits=outputs.logits, parts=parts, least=smallest)
 
     def answers(self, candidate: Candidate, inputs: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekd.errors import EdgekdError, InputError
-from edgekd.store import Unrecorded
+from edgekd.store import MEASUREMENTS, Unrecorded
 from edgekd.workers.packet import Packet, UnitName
 from edgekd.workers.setting import afresh, setup_of, state_of
 from edgekd.workers.task import TASKS, Task
@@ -100,6 +100,7 @@ class Dispatch:
         self._run, self._crew = run, crew
         self._waiting, self._flying = list(tasks), dict[Seat, _Flight]()
         self._attempts, self._lost = Counter[Task](), Counter[Task]()
+        self._given_up = set[UnitName]()
         self._total, self._setup = len(tasks), setup_of(run)
 
     def work(self) -> None:
@@ -107,7 +108,9 @@ class Dispatch:
         try:
             with self._run.console.bar("workers", self._total) as bar:
                 while True:
-                    self._start_all()
+                    self._start_all(devices_for_measuring=True)
+                    if not self._flying:
+                        self._start_all(devices_for_measuring=False)
                     if not self._flying:
                         return
                     done = self._total - len(self._waiting) - len(self._flying)
@@ -118,36 +121,46 @@ class Dispatch:
             if self._flying:
                 self._crew.stop()
 
-    def _start_all(self) -> None:
+    def _start_all(self, devices_for_measuring: bool) -> None:
+        """Start what there are seats for. A device is not kept busy with what a machine without one could do, if there is one."""
         for task in list(self._waiting):
             seat = self._crew.free(task.device(self._run))
             if seat is None:
                 continue
             asked = ask(self._run, task)
-            if asked.missing is None:
+            if asked.missing is None or asked.missing in self._given_up:
                 self._waiting.remove(task)
+            elif seat.device and devices_for_measuring and asked.missing[0] not in MEASUREMENTS and self._others_left():
+                continue
             elif all(flight.missing != asked.missing for flight in self._flying.values()):
                 self._waiting.remove(task)
                 job = job_packet(self._run, task, asked.needs, self._setup, state_of(self._run))
                 self._crew.start(seat, job, self._run)
                 self._flying[seat] = _Flight(task=task, missing=asked.missing, started=time.time())
 
+    def _others_left(self) -> bool:
+        """Whether anything that needs no device is under way or waits."""
+        tasks = [*self._waiting, *(flight.task for flight in self._flying.values())]
+        return any(task.device(self._run) is None for task in tasks)
+
     def _take(self, ended: Ended) -> None:
         """Record what came back; a lost task waits for another worker."""
         flight = self._flying.pop(ended.seat)
         task = flight.task
         if ended.answer is not None and "refused" in ended.answer.note:
-            raise InputError(f"worker {ended.seat.where}: {ended.answer.note['refused']}")
+            raise InputError(f"worker {ended.seat.where[:12]}: {ended.answer.note['refused']}")
         self._attempts[task] += 1
-        attempt = self._account(ended, flight)
-        self._run.store.merge(ended.answer or Packet(), attempt)
+        self._run.store.merge(ended.answer or Packet(), self._account(ended, flight))
         if ended.answer is None:
             self._lost[task] += 1
             again = self._lost[task] <= MOST_LOST
+            what = "another takes it up" if again else "left to this process"
+            self._run.console.say(f"worker {ended.seat.where[:12]} lost {task}: {ended.cause}; {what}")
             if again:
                 self._waiting.insert(0, task)
-            what = "another takes it up" if again else "left to this process"
-            self._run.console.say(f"worker {ended.seat.where} lost {task}: {ended.cause}; {what}")
+                return
+        if ended.answer is None or ended.answer.note["error"]:
+            self._given_up.add(flight.missing)
 
     def _account(self, ended: Ended, flight: _Flight) -> Record:
         note = {} if ended.answer is None else ended.answer.note

@@ -111,7 +111,8 @@ class OnRay:
             return Ended(seat=seat, answer=None, cause=first_line(error.cause))
         except (RayError, InputError) as error:
             self._avoided[seat.where] = time.monotonic() + AVOIDED_S
-            return Ended(seat=seat, answer=None, cause=first_line(error), fault=True)
+            self._looked = -LOOKS_EVERY_S
+            return Ended(seat=seat, answer=None, cause=first_line(error).partition(". ")[0], fault=True)
 
     def _alive(self) -> list[Record]:
         if time.monotonic() - self._looked > LOOKS_EVERY_S:

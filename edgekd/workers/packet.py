@@ -104,7 +104,7 @@ def safe_path(path: object) -> str:
     if not isinstance(path, str) or not path or "\0" in path or "\\" in path:
         raise ValueError(f"{path!r} is no path")
     plain = PurePosixPath(path)
-    if ".." in plain.parts or plain.as_posix() != path or plain.parts[0] != CANDIDATES or len(plain.parts) < DEPTH:
+    if ".." in plain.parts or plain.as_posix() != path or plain.parts[:1] != (CANDIDATES,) or len(plain.parts) < DEPTH:
         raise ValueError(f"path {path!r} is not in a candidate's folder")
     return path
 

@@ -22,7 +22,7 @@ class Task:
     Args:
         what: a name of `TASKS`.
         deployment: its index in the project, where the step is for one.
-        precisions: as printed, where the step is for some.
+        precisions: as printed, where the step is for some; of those that measure, one each.
         stage: of `Run.train`; `epochs` too.
         samples: of a rating; 0 takes as many as the flow's first rating does.
     """
@@ -126,9 +126,12 @@ def finalist_tasks(run: "Run", finalists: "Sequence[tuple[TrialRecord, list[Depl
         indices = [run.deployments.index(deployment) for deployment in deployments]
         for index, precisions in _by_target(run, indices).items():
             found.append(Task(what="build", candidate=trial.candidate, deployment=index, precisions=precisions, epochs=epochs))
-        for index in indices:
-            precisions = tuple(map(str, run.deployments[index].precisions))
-            found.append(Task(what="artifact", candidate=trial.candidate, deployment=index, precisions=precisions, epochs=epochs))
+        # One at a time: a worker is sent what is read before the first unit that is missing, and would do the rest once more.
+        found += [
+            Task(what="artifact", candidate=trial.candidate, deployment=index, precisions=(str(precision),), epochs=epochs)
+            for index in indices
+            for precision in run.deployments[index].precisions
+        ]
     return found
 
 

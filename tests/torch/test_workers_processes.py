@@ -14,6 +14,7 @@ import psutil
 import pytest
 import torch
 
+from edgekd.bench.settings import Settings
 from edgekd.errors import InputError
 from edgekd.pipeline import distill
 from edgekd.project import Project, make_project
@@ -104,6 +105,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("EDGEKD_CACHE", str(base / "cache"))
+        patched.setattr("edgekd.prepare_run.Settings", lambda seed: Settings.quick(seed))
         distill(project(base), base / "run")
     return base / "run"
 

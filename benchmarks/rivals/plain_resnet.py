@@ -5,6 +5,8 @@ A rival's environment has no edgekd. `kd_cost.py` refuses to run where the two n
 Source: He et al. 2016, arXiv:1512.03385 (basic and bottleneck blocks, section 4.1).
 """
 
+from collections import OrderedDict
+
 from torch import Tensor, nn
 
 LANES = 4
@@ -14,13 +16,15 @@ STAGES = 3
 def resnet(width: float, growth: float, depth: int, kernel: int, bottleneck: float, skip: bool, classes: int = 10) -> nn.Module:
     """Images (B, 1, H, W), H and W from 16 up, to logits (B, classes)."""
     current = rounded(width)
-    layers: list[nn.Module] = [conv_bn_relu(1, current, 3)]
+    layers: dict[str, nn.Module] = {"stem": conv_bn_relu(1, current, 3)}
     for stage in range(STAGES):
         outputs = rounded(width * growth**stage)
         for block in range(depth):
-            layers.append(Block(current, outputs, kernel, 2 if stage > 0 and block == 0 else 1, bottleneck, skip))
+            stride = 2 if stage > 0 and block == 0 else 1
+            layers[f"stage{stage + 1}_block{block + 1}"] = Block(current, outputs, kernel, stride, bottleneck, skip)
             current = outputs
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(current, classes))
+    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "classifier": nn.Linear(current, classes)}
+    return nn.Sequential(OrderedDict(layers))
 
 
 class Block(nn.Module):

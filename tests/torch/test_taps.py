@@ -138,8 +138,8 @@ def test_energy_is_all_that_attention_looks_at() -> None:
 
 def test_a_layer_that_is_not_there_is_named() -> None:
     """With the nearest one that is."""
-    with pytest.raises(InputError, match=r"no layer '1\.bodi\.0' \(did you mean '1\.body\.0'\?\)"):
-        layer_at(built("resnet", 8), "1.bodi.0")
+    with pytest.raises(InputError, match=r"no layer 'stage1_block1\.bodi' \(did you mean 'stage1_block1\.body'\?\)"):
+        layer_at(built("resnet", 8), "stage1_block1.bodi")
     with pytest.raises(InputError, match="no layer 'x'"):
         Tapped(built("resnet", 8), CLASSES, {"key": "x"})
 
@@ -177,10 +177,10 @@ def test_a_tapped_network_learns_as_the_bare_one() -> None:
 @pytest.mark.parametrize(("family", "changes"), [("mbconv", {}), ("resnet", {"bottleneck": 0.5}), ("resnet", {})])
 def test_a_block_that_shrinks_is_not_looked_into(family: str, changes: dict[str, Any]) -> None:
     """Its first convolution still works at the larger resolution: the map to compare there is the block's before."""
-    assert spatial_taps(built(family, 8, **changes), (1, 8, 8)) == {"stride1": "2", "stride2": "4"}
+    assert spatial_taps(built(family, 8, **changes), (1, 8, 8)) == {"stride1": "stage1_block2", "stride2": "stage2_block2"}
 
 
 def test_a_backbone_inside_of_a_network_is_looked_into() -> None:
     """Its last map is of one resolution; the others are found inside, each the last that is no part of a shrinking block."""
     network = nn.Sequential(built("mbconv", 20)[:-3], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(CLASSES))  # type: ignore[index]
-    assert spatial_taps(network, (1, 20, 20)) == {"stride1": "0.2", "stride2": "0.4", "stride4": "0"}
+    assert spatial_taps(network, (1, 20, 20)) == {"stride1": "0.stage1_block2", "stride2": "0.stage2_block2", "stride4": "0"}

@@ -25,12 +25,13 @@ from edgekd.types import Candidate
 DRAWN = 2
 """Random students a step, as in BigNAS."""
 SHARE = 1 / (1 + DRAWN)
-"""Of each smaller student: together they pull as one does. Summed, as in BigNAS, they cost the largest one three points after
-six epochs, and at half the rate as much (benchmarks/LOG.md)."""
+"""Of each smaller student: together they pull as one does. Summed, as in BigNAS, and at half the rate, the largest one ended
+three points lower after six epochs (benchmarks/LOG.md)."""
 TEACHER_SHARE = 0.5
 """Of the smaller students' target at first; it falls to nothing at the end: an untrained largest one has nothing to teach."""
 TEMPERATURE = 4.0
-"""Of what the smaller students learn from. At 1, as in BigNAS, short trainings end a point lower (benchmarks/LOG.md)."""
+"""Of what the smaller students learn from. At 1, as in BigNAS, short trainings ended a point below those on the
+teacher's own answers, at 4 they were even with them (benchmarks/LOG.md)."""
 
 
 class Sandwich(nn.Module):

@@ -190,35 +190,53 @@ def built(candidate: Candidate) -> Any:
         return find_family(candidate.family).build(candidate.values, SHAPE, CLASSES)
 
 
-def epochs_for(seconds: float, values: dict[str, Any], raw: dict[str, Any]) -> int:
-    images, family = raw["data"]["limit"], raw["students"]["family"]
-    return max(2, round(seconds / epoch_seconds(values, family, images, raw["distill"]["batch_size"])))
+def units(folder: Path) -> list[tuple[str, dict[str, Any], float]]:
+    """Kind, record and seconds of all units of work of a run."""
+    found = sqlite3.connect(folder / "run.sqlite").execute("SELECT kind, value, seconds FROM unit")
+    return [(kind, json.loads(value), seconds) for kind, value, seconds in found]
+
+
+def trained_seconds(folder: Path, candidate: str) -> float:
+    """Of an epoch of a finalist's fine-tuning, as the run recorded it: the trainer, its data and its validation included."""
+    for kind, record, seconds in units(folder):
+        if kind == "distil" and record["stage"] == "final" and Path(record["weights"]).parts[1] == candidate:
+            return seconds / len(record["curve"])
+    raise LookupError(f"{folder}: {candidate} was not fine-tuned there")
+
+
+def shipping_seconds(folder: Path) -> float:
+    """What building, verifying and measuring the finalists took, which separately trained students need as well."""
+    shipping = ("build", "verify", "profile", "fidelity report", "confirm")
+    return sum(seconds for kind, _, seconds in units(folder) if kind in shipping)
 
 
 def alone(out: Path, seed: int) -> None:
     """The students that the joint run selected, each trained from scratch for a quarter of its cost."""
-    report, raw = joint(out, seed), raw_project(seed)
-    share = total(report) / len(report["selected"])
+    report, folder = joint(out, seed), out / f"joint-{seed}"
+    share = (total(report) - shipping_seconds(folder)) / len(report["selected"])
     values = {trial["candidate"]: trial["values"] for trial in report["trials"]}
     for deployment, entry in enumerate(report["selected"]):
-        chosen = values[entry["candidate"]]
-        epochs = epochs_for(share, chosen, raw)
-        folder = out / f"alone-{seed}-{deployment}"
-        found = run(alone_project(seed, chosen, epochs, [deployment]), folder)
-        (folder / "epochs.json").write_text(json.dumps(epochs))
-        print(f"{folder.name}: {epochs} epochs, {total(found):.0f} of {share:.0f} CPU s")
+        chosen = entry["candidate"]
+        epochs = round(share / trained_seconds(folder, chosen))
+        found = run(alone_project(seed, values[chosen], epochs, [deployment]), out / f"alone-{seed}-{deployment}")
+        print(f"alone-{seed}-{deployment}: {epochs} epochs, {total(found):.0f} CPU s, of the joint run {total(report) / 4:.0f}")
 
 
 def random_search(out: Path, seed: int) -> None:
     """Random students of the space, each trained from scratch for an eighth of the cost, and built for all that they fit."""
     raw = raw_project(seed)
-    share = total(joint(out, seed)) / RANDOM
+    report, folder = joint(out, seed), out / f"joint-{seed}"
+    share = total(report) / RANDOM
     space, rng = the_space(raw), np.random.default_rng(1000 + seed)
+    # Seconds of a student that was not trained in the joint run, from one that was: by their forward and backward passes.
+    known, images, batch = report["selected"][0]["candidate"], raw["data"]["limit"], raw["distill"]["batch_size"]
+    trial = next(trial for trial in report["trials"] if trial["candidate"] == known)
+    whole = trained_seconds(folder, known) / epoch_seconds(trial["values"], space.family, images, batch)
     drawn: dict[Candidate, None] = {}
     while len(drawn) < RANDOM:
         drawn[space.draw(rng)] = None
     for index, candidate in enumerate(drawn):
-        epochs = epochs_for(share, candidate.values, raw)
+        epochs = max(2, round(share / (whole * epoch_seconds(candidate.values, space.family, images, batch))))
         run(alone_project(seed, candidate.values, epochs, [0, 1, 2, 3]), out / f"random-{seed}-{index}")
 
 

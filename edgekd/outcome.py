@@ -1,6 +1,7 @@
 """What a run has found so far: its trials, what is infeasible, what was selected."""
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from edgekd.deployment import Deployment
@@ -29,6 +30,22 @@ class TrialRecord:
     rungs: list[Record] = field(default_factory=list)
     curve: list[Record] = field(default_factory=list)
     artifacts: list[Record] = field(default_factory=list)
+    full: Record | None = None
+    """Of its training as a finalist."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is trained in full."""
+        return self.full is not None and self.full["failure"] is None
+
+    @property
+    def final_accuracy(self) -> float:
+        """On the validation split, trained in full and not built yet."""
+        return float(self.full["curve"][-1]["accuracy"]) if self.full else 0.0
+
+    def tried(self, deployment: Deployment) -> bool:
+        """Whether it was built for the deployment."""
+        return any(_is_for(record, deployment) for record in self.artifacts)
 
     def fits(self, deployment: Deployment) -> bool:
         return any(record["fits"] for record in self.screening.get(deployment.label, ()))
@@ -92,25 +109,26 @@ class Outcome:
         able = (t for t in self.trials if t.status in ("trained", "rated"))
         return sorted(able, key=lambda t: (-(t.rung_accuracy if t.rank is None else t.rank), t.candidate.id))
 
-    def finalists(self, count: int) -> list[tuple[TrialRecord, list[Deployment]]]:
-        """What to train in full and build next: for each deployment that nothing fits yet, its `count` best untried candidates.
+    @property
+    def waiting(self) -> list[Deployment]:
+        """Those that nothing was built for yet that is verified and within the budget's costs."""
+        return [deployment for deployment in self.open_deployments if not self.served(deployment)]
 
-        Each candidate comes once, the best first, with the deployments to build it for. One that was trained for one deployment
-        alone is built for all that it fits; of a supernet, where training is short, only for those that it is best for.
+    def finalists(self, count: int) -> list[TrialRecord]:
+        """What to train in full next: the best untried candidate of each waiting deployment, by turns the next up to `count`.
+
+        What full trainings cost does not grow with the deployments, as long as there are no more of them than `count`.
+        Each candidate comes once, the best first.
         """
-        ranked = self.ranked
-        chosen: dict[str, list[Deployment]] = {}
-        for deployment in self.open_deployments:
-            if not self._served(deployment):
-                untried = [t for t in ranked if t.fits(deployment) and not any(_is_for(r, deployment) for r in t.artifacts)]
-                for trial in untried[:count]:
-                    chosen.setdefault(trial.candidate.id, []).append(deployment)
-        found = [(trial, chosen[trial.candidate.id]) for trial in ranked if trial.candidate.id in chosen]
-        if self.shared is not None:
-            return found
-        return [(trial, [d for d in self.open_deployments if trial.fits(d)]) for trial, _ in found]
+        queues = [[t for t in self.ranked if t.fits(d) and not t.tried(d)] for d in self.waiting]
+        chosen: dict[str, TrialRecord] = {}
+        for turn, offered in enumerate(zip_longest(*queues)):
+            for trial in filter(None, offered):
+                if turn == 0 or len(chosen) < count:
+                    chosen[trial.candidate.id] = trial
+        return [trial for trial in self.ranked if trial.candidate.id in chosen]
 
-    def _served(self, deployment: Deployment) -> bool:
+    def served(self, deployment: Deployment) -> bool:
         """Whether an artifact is verified and within the budget's costs."""
         built = [r for t in self.trials for r in t.artifacts if _is_for(r, deployment)]
         return any(r["failure"] is None and not over_budget(r, deployment.budget) for r in built)

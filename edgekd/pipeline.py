@@ -7,27 +7,23 @@ Where asked, the recipe is tuned between the search and the full trainings, and 
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekd.console import Console
-from edgekd.deployment import Deployment, resolve_all
+from edgekd.deployment import resolve_all
 from edgekd.errors import InfeasibleError, NothingPassedError
+from edgekd.finish import finish
 from edgekd.outcome import Outcome, TrialRecord
 from edgekd.project import Project
 from edgekd.search.budget import smallest_reachable, violation
 from edgekd.search.proposer import Proposer
 from edgekd.store import Store
-from edgekd.types import Candidate
 from edgekd.workers import Here, Workers
-from edgekd.workers.task import finalist_tasks
 
 if TYPE_CHECKING:
     from edgekd.stages import Run
-
-ROUNDS = 3
-"""Times that the next best candidates may follow where what was trained and built does not ship."""
 
 
 def distill(
@@ -144,32 +140,7 @@ def tune(run: "Run", outcome: Outcome) -> None:
     if run.project.distill.tune_trials and best:
         from edgekd.distill import tune as tuning
 
-        outcome.tuning = tuning.tune(run, best[0][0].candidate)
-
-
-def finish(run: "Run", outcome: Outcome) -> None:
-    """Train the finalists in full, build them, select; where none of them ships, the next best follow."""
-    for _ in range(ROUNDS):
-        found = outcome.finalists(run.project.search.finalists)
-        run.workers.warm(run, finalist_tasks(run, found))
-        for record, deployments in found:
-            finish_one(run, outcome, record, deployments)
-    for deployment in outcome.open_deployments:
-        outcome.select(run, deployment)
-
-
-def finish_one(run: "Run", outcome: Outcome, record: TrialRecord, deployments: list[Deployment]) -> None:
-    """Train one finalist in full; build, verify and profile each precision of each of these deployments."""
-    trained = run.train(record.candidate, "final", run.project.distill.epochs)
-    record.learnt(trained, "final")
-    if trained["failure"] is not None:
-        return
-    advise(run, outcome, record.candidate, trained)
-    for deployment in deployments:
-        for precision in deployment.precisions:
-            artifact = run.artifact(record.candidate, trained, deployment, precision)
-            record.artifacts.append(artifact)
-            run.console.say(f"{record.candidate.id} {deployment.label} / {precision}: {artifact_line(artifact)}")
+        outcome.tuning = tuning.tune(run, best[0].candidate)
 
 
 def prove(run: "Run", outcome: Outcome) -> None:
@@ -178,18 +149,6 @@ def prove(run: "Run", outcome: Outcome) -> None:
         from edgekd.search.evidence import prove_ranking
 
         prove_ranking(run, outcome)
-
-
-def advise(run: "Run", outcome: Outcome, candidate: Candidate, trained: dict[str, Any]) -> None:
-    """Say so where a student is better than its teacher."""
-    from edgekd.distill.answers import Answers
-    from edgekd.distill.honest import beats_teacher, right_on
-
-    teacher_right = Answers(caches=run.training.caches).validation().argmax(1) == run.data.validation.labels
-    advice = beats_teacher(right_on(run.training, candidate, trained, "validation"), teacher_right)
-    if advice is not None:
-        outcome.advice.append({"candidate": candidate.id, **asdict(advice)})
-        run.console.say(f"{candidate.id}: {advice.rule}: {advice.text}; {advice.next_step}")
 
 
 def compare_untaught(run: "Run", outcome: Outcome, seeds: int) -> None:
@@ -207,15 +166,6 @@ def compare_untaught(run: "Run", outcome: Outcome, seeds: int) -> None:
         entry = honest_gain(run.training, plan, seeds=seeds, teacher_accuracy=accuracy, plain_recipes=recipes)
         outcome.honest.append(entry)
         run.console.say(f"{candidate.id}: {gain_line(entry)}")
-
-
-def artifact_line(artifact: dict[str, Any]) -> str:
-    """One line on an artifact for the console."""
-    if artifact["failure"] is not None:
-        return f"failed: {artifact['failure']['stage']}: {artifact['failure']['cause']}"
-    p90, accuracy = artifact["latency_ms"].get("p90"), artifact["accuracy"]["artifact"]
-    latency = "latency unavailable" if p90 is None else f"p90 {p90:.3f} ms"
-    return f"accuracy {accuracy:.4f}, {latency}, {artifact['size_bytes']:,} bytes"
 
 
 def conclude(run: "Run", outcome: Outcome) -> dict[str, Any]:

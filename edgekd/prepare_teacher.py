@@ -29,7 +29,7 @@ def prepare_teachers(run: "Run", verify_cache: bool) -> None:
     run.teacher_accuracy = _share_right(answers.validation(), run.data.validation.labels)
     run.teacher = members[0] if len(members) == 1 else _together(run, answers, members)
     text = f"teacher accuracy {run.teacher_accuracy:.4f} on {len(run.data.validation)} validation samples"
-    run.console.say(f"{text}, {min(recipe.views, recipe.epochs)} views cached")
+    run.console.say(f"{text}, {run.project.views} views cached")
 
 
 def _prepare(
@@ -46,7 +46,7 @@ def _prepare(
     check_teacher(teacher, run.data)
     training = run.training
     training.teacher_kinds = teacher.kinds
-    views = min(run.project.distill.views, run.project.distill.epochs)
+    views = run.project.views
     cache = open_cache(training.cache_root, teacher, run.data, training.augment, run.seed)
     with run.console.bar("teacher", 1) as bar:
 

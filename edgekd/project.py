@@ -43,9 +43,10 @@ class SearchSettings:
 
     Method `separate`: `trials` candidates are screened, survivors train `rung_epochs`, the best `finalists` train fully.
     Method `supernet`: all students of the space train together; `measured` of them are measured for each deployment and
-    precision to predict the others; the best `finalists` for each deployment train `fine_tuning_epochs` more. The `coupled` space
+    precision to predict the others; `finalists` in all train `fine_tuning_epochs` more. The `coupled` space
     is gone through; in the `free` one `trials` students are rated, as an evolutionary search proposes them.
     `ranking` students train alone too, to say how well the supernet ranks them; 0 does without.
+    By either method each deployment has one finalist at least.
     """
 
     method: Literal["separate", "supernet"] = "separate"
@@ -122,6 +123,14 @@ class Project:
     def fine_tuning_epochs(self) -> int:
         """Of a student that was cut out of a supernet: a fifth of the full training unless the project says."""
         return self.search.fine_tuning_epochs or max(1, self.distill.epochs // 5)
+
+    @property
+    def views(self) -> int:
+        """Views of each sample that the teacher is asked about: one for each epoch of the longest training, at most as set."""
+        longest = self.distill.epochs
+        if self.search.method == "supernet":
+            longest = max(longest, self.fine_tuning_epochs)
+        return min(self.distill.views, longest)
 
 
 TABLES = ("data", "teacher", "distill", "students", "search", "deploy")

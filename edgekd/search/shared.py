@@ -8,6 +8,7 @@ Whatever becomes a finalist is measured. The finalists are the best rated for ea
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgekd.deployment import Deployment
 from edgekd.outcome import Outcome, TrialRecord
 from edgekd.search.costing import Costing
 from edgekd.search.evolution import evolve
@@ -42,6 +43,16 @@ class Shared:
         """Every rated student in every precision of a deployment."""
         return [point for costing in self.costings[label] for point in costing.points(self.accuracies)]
 
+    def measured_if_promising(self, candidate: Candidate, deployment: Deployment) -> list[Record]:
+        """What the student measures on a deployment in the precisions in which it is not predicted to be over budget."""
+        accuracy = {candidate: 1.0}
+        promising = [
+            costing
+            for costing in self.costings[deployment.label]
+            if not any(over(point, deployment.budget) for point in costing.points(accuracy))
+        ]
+        return [costing.measure(candidate) for costing in promising]
+
 
 def search_shared(run: "Run", supernet: Supernet, outcome: Outcome) -> None:
     """Train the supernet and find the finalists of every open deployment."""
@@ -64,10 +75,12 @@ def search_shared(run: "Run", supernet: Supernet, outcome: Outcome) -> None:
         for label, ours in found.costings.items():
             found.costings[label] = [costing.among(candidates) for costing in ours]
     rate(run, found, candidates)
+    # Deployments often want the same student: the next best of each makes up the number then.
+    wanted = 1 + (run.project.search.finalists - 1) // len(outcome.open_deployments)
     for deployment in outcome.open_deployments:
         for costing in found.costings[deployment.label]:
             refine(run, costing, found)
-        settle(run, found, deployment.label)
+        settle(run, found, deployment.label, wanted + (len(outcome.open_deployments) > 1))
     outcome.trials += trials(run, found, outcome)
 
 
@@ -118,9 +131,9 @@ def refine(run: "Run", costing: Costing, found: Shared) -> None:
         costing.measure(candidate)
 
 
-def settle(run: "Run", found: Shared, label: str) -> None:
-    """Measure the best rated students that should fit, until as many as there are finalists really do."""
-    costings, wanted = found.costings[label], run.project.search.finalists
+def settle(run: "Run", found: Shared, label: str, wanted: int) -> None:
+    """Measure the best rated students that should fit, until as many as are wanted as finalists really do."""
+    costings = found.costings[label]
     budget = costings[0].deployment.budget
     misses = 0
     while misses < MOST_MISSES:

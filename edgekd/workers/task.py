@@ -115,14 +115,18 @@ MEASURING = frozenset({"screen", "artifact"})
 """Those that need a device, and have it to themselves."""
 
 
-def finalist_tasks(run: "Run", finalists: "Sequence[tuple[TrialRecord, list[Deployment]]]") -> list[Task]:
-    """What `pipeline.finish` is about to do: train each finalist, build it once for each target, measure it on each device.
+def training_tasks(run: "Run", finalists: "Sequence[TrialRecord]") -> list[Task]:
+    """Train each finalist."""
+    return [Task(what="train", candidate=trial.candidate, epochs=run.project.distill.epochs) for trial in finalists]
+
+
+def building_tasks(run: "Run", pairs: "Sequence[tuple[TrialRecord, list[Deployment]]]") -> list[Task]:
+    """Build each trained finalist once for each target, measure it on each device.
 
     Those that come later read what the earlier ones record; workers wait for it.
     """
     epochs, found = run.project.distill.epochs, []
-    for trial, deployments in finalists:
-        found.append(Task(what="train", candidate=trial.candidate, epochs=epochs))
+    for trial, deployments in pairs:
         indices = [run.deployments.index(deployment) for deployment in deployments]
         for index, precisions in _by_target(run, indices).items():
             found.append(Task(what="build", candidate=trial.candidate, deployment=index, precisions=precisions, epochs=epochs))

@@ -8,8 +8,9 @@
     python benchmarks/supernet.py table --out runs/sn
 
 Every run is a run of edgekd, on one thread. A run of one deployment with the same seed trains the same supernet, bit for bit:
-`single` takes it from the joint run, and its recorded time; `--whole` trains it again and compares. Costs are CPU seconds of the
-process and all that it starts, teachers' answers left out.
+`single` takes it from the joint run, and what else was done for the same seed, with the recorded times; `--whole` does it all
+again for the first deployment, and compares. Costs are CPU seconds of the process and all that it starts, teachers' answers
+left out; where work is taken over, the recorded seconds of all that the run asked for.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import sqlite3
 import statistics
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,14 @@ import torch
 from torch.nn import functional as F
 
 from edgekd.console import Console
+from edgekd.deployment import resolve_all
 from edgekd.errors import InfeasibleError
 from edgekd.pipeline import distill
 from edgekd.plugins import load_attribute
+from edgekd.prepare_run import prepare_run
+from edgekd.prepare_teacher import prepare_teachers
 from edgekd.project import Project, make_project
+from edgekd.store import Store
 from edgekd.students import elastic_axes, find_family, restricted
 from edgekd.students.space import Space
 from edgekd.types import Candidate
@@ -59,18 +65,11 @@ def single_project(seed: int, deployment: int) -> Project:
     return make_project({**raw, "deploy": [raw["deploy"][deployment]]}, PROJECT)
 
 
-def alone_project(seed: int, values: dict[str, Any], epochs: int, deployments: list[int]) -> Project:
-    """One student, trained from scratch with the same recipe for so many epochs."""
+def separate_project(seed: int, epochs: int) -> Project:
+    """The same data, teacher, recipe and deployments, for students that are trained one by one from scratch."""
     raw = raw_project(seed)
     return make_project(
-        {
-            **raw,
-            "distill": {**raw["distill"], "epochs": epochs},
-            "students": {"family": raw["students"]["family"], "axes": {axis: [value] for axis, value in values.items()}},
-            "search": {"trials": 1, "finalists": 1, "rung_epochs": 1, "seed": seed},
-            "deploy": [raw["deploy"][deployment] for deployment in deployments],
-        },
-        PROJECT,
+        {**raw, "distill": {**raw["distill"], "epochs": epochs}, "search": {"trials": 1, "rung_epochs": 1, "seed": seed}}, PROJECT
     )
 
 
@@ -89,7 +88,8 @@ def run(project: Project, folder: Path) -> dict[str, Any]:
         except InfeasibleError as error:  # a budget that a random student misses is a result
             print(f"{folder.name}: {error}")
         cost = {"cpu_s": cpu_seconds() - began, "wall_s": time.monotonic() - started}
-        cost["teacher_s"] = json.loads((folder / "report.json").read_text())["timings_s"].get("teacher", 0.0)
+        timings = json.loads((folder / "report.json").read_text())["timings_s"]
+        cost |= {"teacher_s": timings.get("teacher", 0.0), "units_s": sum(timings.values())}
         done.write_text(json.dumps(cost))
     return {**json.loads((folder / "report.json").read_text()), "cost": json.loads(done.read_text())}
 
@@ -104,33 +104,33 @@ def joint(out: Path, seed: int) -> dict[str, Any]:
 
 
 def single(out: Path, seed: int, whole: bool) -> None:
+    before = [out / f"joint-{seed}"]
     for deployment in range(len(raw_project(seed)["deploy"])):
-        folder = out / f"single-{seed}-{deployment}"
+        folder = out / f"single-{seed}-{deployment}{'-whole' if whole else ''}"
         if not whole and not folder.exists():
-            borrow(out / f"joint-{seed}", folder, single_project(seed, deployment))
+            borrow(before, folder, single_project(seed, deployment))
         run(single_project(seed, deployment), folder)
+        before.append(folder)
         if whole:
-            same = supernet_sha(folder) == supernet_sha(out / f"joint-{seed}")
+            same = supernet_sha(folder) == supernet_sha(before[0])
             print(f"{folder.name}: the supernet is {'bit for bit the same' if same else 'ANOTHER'}")
             return
 
 
-def borrow(source: Path, folder: Path, project: Project) -> None:
-    """A run's folder that holds nothing but the supernet of another."""
-    from edgekd.store import Store
-
+def borrow(sources: Sequence[Path], folder: Path, project: Project) -> None:
+    """A run's folder that holds the supernets, fine-tuned students, ratings and screenings of others, and what they took."""
     store = Store(folder)
     store.bind(project.raw, project.base)
     store.close()
-    found = sqlite3.connect(source / "run.sqlite").execute("SELECT kind, key, value, seconds FROM unit WHERE kind = 'distil'")
-    rows = [row for row in found if json.loads(row[2])["stage"] == "supernet"]
     database = sqlite3.connect(folder / "run.sqlite")
-    database.executemany("INSERT INTO unit VALUES (?, ?, ?, ?)", rows)
+    for source in sources:
+        kinds = "SELECT * FROM unit WHERE kind IN ('distil', 'rate', 'screen')"
+        rows = list(sqlite3.connect(source / "run.sqlite").execute(kinds))
+        database.executemany("INSERT OR IGNORE INTO unit VALUES (?, ?, ?, ?)", rows)
+        for weights in [json.loads(row[2])["weights"] for row in rows if row[0] == "distil"]:
+            (folder / weights).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / weights, folder / weights)
     database.commit()
-    for row in rows:
-        weights = json.loads(row[2])["weights"]
-        (folder / weights).parent.mkdir(parents=True)
-        shutil.copy(source / weights, folder / weights)
 
 
 def supernet_sha(folder: Path) -> str:
@@ -210,23 +210,49 @@ def shipping_seconds(folder: Path) -> float:
     return sum(seconds for kind, _, seconds in units(folder) if kind in shipping)
 
 
+def separately(folder: Path, project: Project, candidate: Candidate, wanted: Sequence[int] | None) -> dict[str, Any]:
+    """A student trained from scratch; built, verified and tested for the deployments of these indices, or for all that it fits.
+
+    A finished one is read: seconds of its training, and for each deployment its accuracy on both splits.
+    """
+    done = folder / "separate.json"
+    if not done.exists():
+        store = Store(folder)
+        store.bind(project.raw, project.base)
+        run = prepare_run(project, store, Console(), resolve_all(project.deploy))
+        prepare_teachers(run, verify_cache=False)
+        trained = run.train(candidate, "final", project.distill.epochs)
+        found: dict[int, Any] = {}
+        for index, deployment in enumerate(run.deployments):
+            if index in wanted if wanted is not None else any(r["fits"] for r in run.screen(candidate, deployment)):
+                artifact = run.artifact(candidate, trained, deployment, deployment.precisions[0])
+                tested = run.tested(candidate, deployment, deployment.precisions[0])
+                found[index] = {"validation": artifact["accuracy"]["artifact"], "test": tested["accuracy"]["artifact"]}
+        store.close()
+        seconds = sum(seconds for kind, _, seconds in units(folder) if kind == "distil")
+        done.write_text(json.dumps({"epochs": project.distill.epochs, "seconds": seconds, "deployments": found}))
+    return dict(json.loads(done.read_text()))
+
+
 def alone(out: Path, seed: int) -> None:
-    """The students that the joint run selected, each trained from scratch for a quarter of its cost."""
+    """The students that the joint run selected, each trained from scratch for its share of the joint run's cost."""
     report, folder = joint(out, seed), out / f"joint-{seed}"
-    share = (total(report) - shipping_seconds(folder)) / len(report["selected"])
     values = {trial["candidate"]: trial["values"] for trial in report["trials"]}
-    for deployment, entry in enumerate(report["selected"]):
-        chosen = entry["candidate"]
-        epochs = round(share / trained_seconds(folder, chosen))
-        found = run(alone_project(seed, values[chosen], epochs, [deployment]), out / f"alone-{seed}-{deployment}")
-        print(f"alone-{seed}-{deployment}: {epochs} epochs, {total(found):.0f} CPU s, of the joint run {total(report) / 4:.0f}")
+    chosen = [entry["candidate"] for entry in report["selected"]]
+    share = (total(report) - shipping_seconds(folder)) / len(set(chosen))
+    for name in dict.fromkeys(chosen):
+        epochs = round(share / trained_seconds(folder, name))
+        candidate = Candidate.of(raw_project(seed)["students"]["family"], values[name])
+        wanted = [index for index, other in enumerate(chosen) if other == name]
+        found = separately(out / f"alone-{seed}" / name, separate_project(seed, epochs), candidate, wanted)
+        print(f"alone-{seed} {name}: {epochs} epochs, {found['seconds']:.0f} s of {share:.0f}")
 
 
 def random_search(out: Path, seed: int) -> None:
     """Random students of the space, each trained from scratch for an eighth of the cost, and built for all that they fit."""
     raw = raw_project(seed)
     report, folder = joint(out, seed), out / f"joint-{seed}"
-    share = total(report) / RANDOM
+    share = (total(report) - shipping_seconds(folder)) / RANDOM
     space, rng = the_space(raw), np.random.default_rng(1000 + seed)
     # Seconds of a student that was not trained in the joint run, from one that was: by their forward and backward passes.
     known, images, batch = report["selected"][0]["candidate"], raw["data"]["limit"], raw["distill"]["batch_size"]
@@ -235,24 +261,27 @@ def random_search(out: Path, seed: int) -> None:
     drawn: dict[Candidate, None] = {}
     while len(drawn) < RANDOM:
         drawn[space.draw(rng)] = None
-    for index, candidate in enumerate(drawn):
+    for candidate in drawn:
         epochs = max(2, round(share / (whole * epoch_seconds(candidate.values, space.family, images, batch))))
-        run(alone_project(seed, candidate.values, epochs, [0, 1, 2, 3]), out / f"random-{seed}-{index}")
+        found = separately(out / f"random-{seed}" / candidate.id, separate_project(seed, epochs), candidate, None)
+        print(f"random-{seed} {candidate.id}: {epochs} epochs, {found['seconds']:.0f} s of {share:.0f}")
 
 
 def accuracies(out: Path, kind: str, seed: int) -> list[float | None]:
-    """Test accuracy of the artifact for each deployment; None where nothing is within budget."""
-    if kind == "joint":
-        return [entry["accuracy"]["artifact"] for entry in joint(out, seed)["selected"]]
-    if kind in ("single", "alone"):
-        reports = [json.loads((out / f"{kind}-{seed}-{d}" / "report.json").read_text()) for d in range(4)]
-        return [report["selected"][0]["accuracy"]["artifact"] if report["selected"] else None for report in reports]
-    reports = [json.loads((out / f"random-{seed}-{i}" / "report.json").read_text()) for i in range(RANDOM)]
+    """Test accuracy of the artifact for each deployment, of several the best on validation; None where nothing is in budget."""
+    deploy = raw_project(seed)["deploy"]
+    if kind in ("joint", "single"):
+        folders = [out / f"joint-{seed}"] if kind == "joint" else [out / f"single-{seed}-{index}" for index in range(len(deploy))]
+        selected = [entry for folder in folders for entry in json.loads((folder / "report.json").read_text())["selected"]]
+        return [next((e["accuracy"]["artifact"] for e in selected if e["target"] == item["target"]), None) for item in deploy]
+    files = [json.loads(file.read_text()) for file in (out / f"{kind}-{seed}").glob("*/separate.json")]
+    if not files:
+        raise FileNotFoundError(kind)
     found: list[float | None] = []
-    for deploy in raw_project(seed)["deploy"]:
-        fitting = [e for r in reports for e in r["selected"] if e["target"] == deploy["target"]]
-        best = max(fitting, key=lambda entry: entry["validation"]["artifact"], default=None)
-        found.append(None if best is None else best["accuracy"]["artifact"])
+    for index in range(len(deploy)):
+        fitting = [file["deployments"][str(index)] for file in files if str(index) in file["deployments"]]
+        best = max(fitting, key=lambda entry: entry["validation"], default=None)
+        found.append(None if best is None else best["test"])
     return found
 
 
@@ -271,9 +300,11 @@ def table(out: Path) -> None:
 
 
 def costs(out: Path, kind: str, seed: int) -> str:
-    folders = sorted(out.glob(f"{kind}-{seed}*"))
-    found = [json.loads((f / "cost.json").read_text()) for f in folders if (f / "cost.json").exists()]
-    return ", ".join(f"{cost['cpu_s'] - cost['teacher_s']:.0f}" for cost in found)
+    """Recorded seconds of all that a run asked for; of separate trainings the seconds of the trainings alone."""
+    if kind in ("joint", "single"):
+        files = sorted(out.glob(f"{kind}-{seed}*/cost.json"))
+        return ", ".join(f"{json.loads(file.read_text())['units_s']:.0f}" for file in files)
+    return f"{sum(json.loads(file.read_text())['seconds'] for file in (out / f'{kind}-{seed}').glob('*/separate.json')):.0f}"
 
 
 def main() -> None:

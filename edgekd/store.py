@@ -46,6 +46,7 @@ class Store:
     def __init__(self, folder: Path, replay: Path | None = None) -> None:
         self.folder = folder
         self._asked: list[UnitName] | None = None
+        self._taken: set[UnitName] = set()
         with ExitStack() as held:
             with storage_errors(str(folder)):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +95,7 @@ class Store:
         Within `asking`, raises Unrecorded instead of computing.
         """
         name = digest(key)
+        self._taken.add((kind, name))
         for source in (self._db, self._replay if kind in MEASUREMENTS else None):
             row = None if source is None else _read(source, kind, name)
             if row is not None:
@@ -186,9 +188,13 @@ class Store:
         return [json.loads(row[0]) for row in self._db.execute("SELECT value FROM attempt ORDER BY rowid")]
 
     def seconds(self) -> dict[str, float]:
-        """Time spent on each kind of unit, over all the processes that this run took."""
-        rows = self._db.execute("SELECT kind, SUM(seconds) FROM unit GROUP BY kind ORDER BY kind")
-        return {kind: round(seconds, 3) for kind, seconds in rows}
+        """Time spent on each kind of unit that was asked for, whichever process did it, and when."""
+        rows = self._db.execute("SELECT kind, key, seconds FROM unit ORDER BY kind, rowid")
+        found: dict[str, float] = {}
+        for kind, name, seconds in rows:
+            if (kind, name) in self._taken:
+                found[kind] = found.get(kind, 0.0) + seconds
+        return {kind: round(seconds, 3) for kind, seconds in found.items()}
 
     @contextmanager
     def fresh_folder(self, path: Path) -> Iterator[Path]:

@@ -16,12 +16,17 @@ from edgekd.search.active import initial_design, next_to_measure
 from edgekd.search.budget import figures
 from edgekd.search.front import LIMITS, Figure, Point, fits
 from edgekd.search.predictor import FEWEST, Prediction, Predictor
+from edgekd.students.space import Space
 from edgekd.types import Budget, Candidate, Precision, Provenance
 
 if TYPE_CHECKING:
     from edgekd.stages import Run
 
 Record = dict[str, Any]
+LITTLE = 1.25
+"""Times a budget: students up to there are rated, though they cannot be selected."""
+SMALLER = 2
+"""Steps along the axes of a space: a student that much smaller than another that fits as well is not rated."""
 
 
 @dataclass(kw_only=True)
@@ -128,12 +133,41 @@ class Costing:
                 found.append(Point(candidate=candidate, params=params, accuracy=accuracy, precision=precision, figures=costs))
         return found
 
-    def may_fit(self) -> set[Candidate]:
-        """Those within the budget at the lower ends of their intervals; all where nothing is predicted."""
-        points = self.points(dict.fromkeys(self.candidates, 1.0))
-        over = {p.candidate for p in points if not fits(_at_best(p), self.deployment.budget, least_accuracy=0.0)}
-        failed = {candidate for candidate, record in self.measured.items() if record["failure"] is not None}
-        return set(self.candidates) - over - failed
+    def promising(self, space: Space) -> set[Candidate]:
+        """Those worth a rating, within the budget or `LITTLE` over it: what more would buy is asked as well.
+
+        Those that may fit at the lower ends of their intervals, but for what is `SMALLER` than a student that surely fits:
+        accuracy mostly grows along the axes. All where nothing is predicted.
+        """
+        if not self.predictors:
+            return set(self.candidates) - self._failed
+        found: set[Candidate] = set()
+        for budget in (self.deployment.budget, enlarged(self.deployment.budget, LITTLE)):
+            points = self.points(dict.fromkeys(self.candidates, 1.0))
+            sure = [p.candidate for p in points if fits(p, budget, "high", least_accuracy=0.0)]
+            may = [p.candidate for p in points if fits(_at_best(p), budget, least_accuracy=0.0)]
+            found |= not_smaller(space, may, sure)
+        return found - self._failed
+
+    @property
+    def _failed(self) -> set[Candidate]:
+        return {candidate for candidate, record in self.measured.items() if record["failure"] is not None}
+
+
+def not_smaller(space: Space, candidates: Sequence[Candidate], than: Sequence[Candidate]) -> set[Candidate]:
+    """The candidates that none of the others has, `SMALLER` steps in all, more of on some axes and no less of on any."""
+    if not candidates or not than:
+        return set(candidates)
+    ours, theirs = (np.array([space.steps(candidate) for candidate in found]) for found in (candidates, than))
+    more = theirs[None] - ours[:, None]
+    beaten = ((more >= 0).all(2) & (more.sum(2) >= SMALLER)).any(1)
+    return {candidate for candidate, out in zip(candidates, beaten, strict=True) if not out}
+
+
+def enlarged(budget: Budget, factor: float) -> Budget:
+    """The budget with all its limits on costs multiplied."""
+    limits = {limit: allowed * factor for limit in LIMITS if (allowed := getattr(budget, limit)) is not None}
+    return replace(budget, **limits)
 
 
 def _measured(record: Record, budget: Budget) -> dict[str, Figure]:

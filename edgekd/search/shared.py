@@ -13,6 +13,7 @@ from edgekd.outcome import Outcome, TrialRecord
 from edgekd.search.costing import Costing
 from edgekd.search.evolution import evolve
 from edgekd.search.front import Point, over
+from edgekd.search.predictor import FEWEST
 from edgekd.search.supernet import Supernet
 from edgekd.types import Candidate
 from edgekd.workers.task import Task
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 DESIGN_SHARE = 2 / 3
-"""Of the students to measure, those spread over the space; the others are chosen by what the first ones said."""
+"""Of the students to measure, those spread over the space, but as many as a prediction needs; the others are chosen by what
+the first ones said."""
 MOST_MISSES = 12
 """Students in a row that measure over budget though they were predicted to fit, before the best measured ones must do."""
 
@@ -94,7 +96,8 @@ def say_trained(run: "Run", supernet: Supernet) -> None:
 
 def design(run: "Run", costings: list[Costing]) -> None:
     """Measure students spread over the space, on every deployment in every precision."""
-    count = max(1, round(DESIGN_SHARE * run.project.search.measured))
+    measured = run.project.search.measured
+    count = max(min(FEWEST, measured), round(DESIGN_SHARE * measured))
     work = [(costing, candidate) for costing in costings for candidate in costing.design(count)]
     run.workers.warm(run, [screening(run, costing, candidate) for costing, candidate in work])
     with run.console.bar("measuring", len(work)) as bar:
@@ -110,16 +113,17 @@ def screening(run: "Run", costing: Costing, candidate: Candidate) -> Task:
 
 
 def rate(run: "Run", found: Shared, candidates: list[Candidate]) -> None:
-    """Rate the students that may fit somewhere."""
+    """Rate the students that may be the best somewhere."""
     costings = [costing for costings in found.costings.values() for costing in costings]
-    may = set().union(*(costing.may_fit() for costing in costings))
-    worth = [candidate for candidate in candidates if candidate in may]
+    promising = set().union(*(costing.promising(found.supernet.space) for costing in costings))
+    worth = [candidate for candidate in candidates if candidate in promising]
     run.workers.warm(run, [Task(what="rate", candidate=candidate) for candidate in worth])
     with run.console.bar("rating", len(worth)) as bar:
         for done, candidate in enumerate(worth):
             bar.at(done, candidate.id)
             found.ratings[candidate] = found.supernet.rate(candidate)
-    run.console.say(f"supernet: {len(found.ratings)} of {len(candidates)} students rated, the others are over every budget")
+    kept = f"{len(found.ratings)} of {len(candidates)}"
+    run.console.say(f"supernet: {kept} students rated, the others are over every budget or smaller than need be")
 
 
 def refine(run: "Run", costing: Costing, found: Shared) -> None:

@@ -26,14 +26,12 @@ if TYPE_CHECKING:
     from edgekd.stages import Run
 
 Record = dict[str, Any]
-CALIBRATION_BATCHES, BATCH = 16, 128
-"""Training pictures that statistics are taken from: 2,048, as OFA takes 2,000."""
+CALIBRATION_BATCHES, BATCH = 8, 128
+"""Training pictures that statistics are taken from."""
 RATED_ON = 2000
 """Validation samples, evenly spaced, that all students are rated on; those that may be selected, on the whole split."""
 SAMPLED = 400
 """Random students of a large space among which a design is spread."""
-FINE_TUNING_RATE = 0.3
-"""Of the recipe's learning rate: what was learnt together is kept (benchmarks/LOG.md)."""
 
 
 @dataclass(kw_only=True)
@@ -75,7 +73,7 @@ class Supernet:
     def finalist(self, candidate: Candidate) -> tuple[Stage, Stage]:
         """The supernet, and a short training of one student that takes up its share of the weights."""
         epochs = self.run.project.fine_tuning_epochs
-        recipe = replace(self.recipe, epochs=epochs, learning_rate=FINE_TUNING_RATE * self.recipe.learning_rate)
+        recipe = replace(self.recipe, epochs=epochs)
         supernet = self.stage
         own = Stage(
             name="student",

@@ -45,6 +45,10 @@ class Space:
             for values in itertools.product(*self.axes.values())
         ]
 
+    def steps(self, candidate: Candidate) -> tuple[int, ...]:
+        """How far up each axis the candidate is."""
+        return tuple(values.index(candidate.values[axis]) for axis, values in self.axes.items())
+
     def draw(self, rng: np.random.Generator) -> Candidate:
         """One of them, each as likely."""
         return Candidate.of(self.family, {axis: values[rng.integers(len(values))] for axis, values in self.axes.items()})

@@ -42,15 +42,17 @@ class SearchSettings:
     """The `[search]` table.
 
     Method `separate`: `trials` candidates are screened, survivors train `rung_epochs`, the best `finalists` train fully.
-    Method `supernet`: all students of the space train together; `measured` of them are measured for each deployment and
-    precision to predict the others; `finalists` in all train `fine_tuning_epochs` more. The `coupled` space
-    is gone through; in the `free` one `trials` students are rated, as an evolutionary search proposes them.
+    Method `supernet`: all students of the space train together, one of them a `step` in turn, or four by the sandwich rule;
+    `measured` of them are measured for each deployment and precision to predict the others; `finalists` in all train
+    `fine_tuning_epochs` more. The `coupled` space is gone through; in the `free` one `trials` students are rated, as an
+    evolutionary search proposes them.
     `ranking` students train alone too, to say how well the supernet ranks them; 0 does without.
     By either method each deployment has one finalist at least.
     """
 
     method: Literal["separate", "supernet"] = "separate"
     space: Literal["coupled", "free"] = "coupled"
+    step: Literal["turns", "sandwich"] = "turns"
     trials: int = 12
     seed: int = 0
     rung_epochs: int | None = None

@@ -48,10 +48,12 @@ class Objective(nn.Module):
         """What the losses look at beside logits: `embedding`, `energy` (attention maps), `features`, `student features`."""
         return frozenset(need for term in self.terms for need in term.needs)
 
-    def parts(self, student: Outputs, teachers: Sequence[Outputs], batch: Batch) -> dict[str, Tensor]:
-        """The weighted terms by name, `task` first; each a scalar."""
+    def parts(self, student: Outputs, teachers: Sequence[Outputs], batch: Batch, logits_alone: bool = False) -> dict[str, Tensor]:
+        """The weighted terms by name, `task` first; each a scalar. `logits_alone` leaves out those that look at anything else."""
         found = {TASK: self.task_weight * F.cross_entropy(student.logits, batch.labels)} if self.task_weight else {}
         for name, term in zip(term_names(self.terms), self.terms, strict=True):
+            if logits_alone and not term.needs <= {"logits"}:
+                continue
             teacher = student if not term.needs_teacher else self._target(term, student, teachers, batch)
             found[name] = term.weight * self.scales.get(name, 1.0) * term.criterion(student, teacher, batch)
         return found

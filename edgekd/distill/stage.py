@@ -29,12 +29,17 @@ class Stage:
     candidate: Candidate
     recipe: Recipe
     seed: int
-    learner: Literal["solo", "mutual", "collaborative", "sandwich"] = "solo"
+    learner: Literal["solo", "mutual", "collaborative", "turns", "sandwich"] = "solo"
     count: int = 1
     taught_by: tuple[str, ...] = (TEACHER,)
     starts_from: str | None = None
     weight_bits: int | None = None
     axes: tuple[tuple[str, tuple[Scalar, ...]], ...] = ()
+
+    @property
+    def shared(self) -> bool:
+        """Whether it trains a supernet."""
+        return self.learner in ("turns", "sandwich")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from edgekd.distill.learners.collaborative import Collaborative
 from edgekd.distill.learners.mutual import Mutual
 from edgekd.distill.learners.sandwich import Sandwich
 from edgekd.distill.learners.solo import Solo
+from edgekd.distill.learners.turns import Turns
 from edgekd.distill.objective import Objective
 from edgekd.distill.recipe import Recipe, Tap
 from edgekd.distill.rounding import with_rounded_weights
@@ -85,7 +86,7 @@ class Training:
         for stage in stages:
             last = stage is stages[-1]
             # A supernet is the same one whether it is asked for itself or for a student of it.
-            own = last and stage.learner != "sandwich"
+            own = last and not stage.shared
             key = {"label": label if own else "stage", "stage": keys[stage.name]}
             train = self._trainer_of(stage, keys[stage.name], label if own else stage.name, done, on_epoch if last else never)
             record: Record = self.store.once("distil", key, train)
@@ -153,7 +154,7 @@ class Training:
         caches = tuple(cache for name in stage.taught_by for cache in self._teachers(name, stage, done, objective))
         learner, keys = self._learner(stage, done, objective, caches)
         guard, answers = None, None
-        if stage.learner == "sandwich":
+        if stage.shared:
             steps = stage.recipe.epochs * stage.recipe.steps_per_epoch(len(self.data.train))
             classes = len(self.data.contract.classes)
             guard = Guard(kept=checkpoint.with_name("healthy.safetensors"), classes=classes, steps=steps)
@@ -187,8 +188,9 @@ class Training:
             return Collaborative(networks, objective, shape, stage.recipe.epochs), ()
         taps = self._student_taps(stage, networks[0], shape, objective, caches)
         tapped = [Tapped(network, len(self.data.contract.classes), taps) for network in networks]
-        if stage.learner == "sandwich":
-            return Sandwich(tapped[0], objective, self.cutter(stage), stage.recipe.epochs), tuple(sorted(taps))
+        if stage.shared:
+            kind = Turns if stage.learner == "turns" else Sandwich
+            return kind(tapped[0], objective, self.cutter(stage), stage.recipe.epochs), tuple(sorted(taps))
         if stage.learner == "mutual":
             return Mutual(tapped, objective), tuple(sorted(taps))
         return Solo(tapped[0], objective), tuple(sorted(taps))

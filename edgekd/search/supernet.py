@@ -66,7 +66,7 @@ class Supernet:
             candidate=self.space.largest,
             recipe=self.recipe,
             seed=self.run.seed,
-            learner="sandwich",
+            learner=self.run.project.search.step,
             axes=axes,
         )
 

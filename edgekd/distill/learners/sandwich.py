@@ -73,8 +73,7 @@ class Sandwich(nn.Module):
         share = TEACHER_SHARE * (1 - epoch / self.epochs)
         if not teachers:
             return own
-        theirs = torch.stack([F.softmax(teacher.logits / TEMPERATURE, dim=1) for teacher in teachers]).mean(0)
-        return (1 - share) * own + share * theirs
+        return (1 - share) * own + share * softened(teachers)
 
     def _draw(self) -> Candidate:
         """By the generator that the trainer seeds for each step: a training that goes on draws the same."""
@@ -96,6 +95,11 @@ class Sandwich(nn.Module):
 
     def student(self) -> nn.Module:
         return self.tapped.network
+
+
+def softened(teachers: Sequence[Outputs]) -> Tensor:
+    """The teachers' mean softened probabilities (B, C)."""
+    return torch.stack([F.softmax(teacher.logits / TEMPERATURE, dim=1) for teacher in teachers]).mean(0)
 
 
 def divergence(target: Tensor, logits: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 """The commands. Each reads its arguments, calls one function of the library, and prints; heavy imports are inside."""
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgekd.cli_devices import devices
+from edgekd.cli_output import Json, put, say
 from edgekd.errors import InputError, storage_errors
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to; a run that was stopped goes on there.")]
-Json = Annotated[str | None, typer.Option("--json", help="Write the result as JSON to this file; - is standard output.")]
+app.add_typer(devices, name="devices")
 
 
 @app.command(epilog="Example: edgekd demo --out run")
@@ -30,7 +30,7 @@ def demo(out: Out = Path("demo-run"), json_file: Json = None) -> None:
     from edgekd.demo import demo_project
     from edgekd.pipeline import distill as run
 
-    _put(json_file, run(demo_project(), out))
+    put(json_file, run(demo_project(), out))
 
 
 @app.command(
@@ -78,7 +78,7 @@ def distill(
     chosen = read if tune is None else with_tuning(read, tune)
     compared = (seeds or 3) if honest else None
     ahead = _workers(workers, ray)
-    _put(json_file, run(chosen, out, replay=replay, verify_cache=verify_cache, honest=compared, workers=ahead))
+    put(json_file, run(chosen, out, replay=replay, verify_cache=verify_cache, honest=compared, workers=ahead))
 
 
 def _workers(count: int | None, address: str | None) -> "Workers | None":
@@ -109,8 +109,8 @@ def export(
     from edgekd.export import export_student
 
     record = export_student(run, candidate, target, precision, out)
-    _put(json_file, record)
-    _say(f"{out / record['artifact']}: {record['size_bytes']:,} bytes, agreement {record['fidelity']['agreement']:.2%}")
+    put(json_file, record)
+    say(f"{out / record['artifact']}: {record['size_bytes']:,} bytes, agreement {record['fidelity']['agreement']:.2%}")
 
 
 @app.command(epilog="Example: edgekd verify run")
@@ -119,10 +119,10 @@ def verify(run: Annotated[Path, typer.Argument(help="A run's folder.")], json_fi
     from edgekd.export import verify_selected
 
     results = verify_selected(run)
-    _put(json_file, results)
+    put(json_file, results)
     for result in results:
         agreement, accuracy = result["fidelity"]["agreement"], result["accuracy"]["artifact"]
-        _say(f"{result['artifact']}: agreement {agreement:.2%}, accuracy {accuracy:.4f}")
+        say(f"{result['artifact']}: agreement {agreement:.2%}, accuracy {accuracy:.4f}")
 
 
 @app.command(epilog="Example: edgekd bench model.onnx --threads 1 --queries 2000 --json -")
@@ -139,8 +139,8 @@ def bench(
     from edgekd.report.bench_text import bench_text
 
     record = measure_model(model, device=device, target=target, threads=threads, queries=queries)
-    _put(json_file, record)
-    _say(bench_text(record))
+    put(json_file, record)
+    say(bench_text(record))
 
 
 @app.command(epilog="Example: edgekd report run")
@@ -150,21 +150,8 @@ def report(run: Annotated[Path, typer.Argument(help="A run's folder.")], json_fi
 
     document = read_report(run / "report.json")
     paths = write_report(document, run)
-    _put(json_file, document)
-    _say("\n".join(str(path) for path in paths))
-
-
-@app.command()
-def devices(json_file: Json = None) -> None:
-    """List the devices that edgekd has facts about."""
-    from dataclasses import asdict
-
-    from edgekd.device import device_names, find_device
-
-    found = [find_device(name) for name in device_names()]
-    _put(json_file, [asdict(device) for device in found])
-    for device in found:
-        _say(f"{device.name:22} {device.os:8} {device.arch:8} {', '.join(device.targets)}")
+    put(json_file, document)
+    say("\n".join(str(path) for path in paths))
 
 
 @app.command()
@@ -173,9 +160,9 @@ def targets(json_file: Json = None) -> None:
     from edgekd.plugins import find_target, target_names
 
     found = [find_target(name) for name in target_names()]
-    _put(json_file, [{"name": t.name, "precisions": list(t.precisions), "extra": t.extra} for t in found])
+    put(json_file, [{"name": t.name, "precisions": list(t.precisions), "extra": t.extra} for t in found])
     for target in found:
-        _say(f"{target.name:14} {', '.join(target.precisions)}")
+        say(f"{target.name:14} {', '.join(target.precisions)}")
 
 
 @app.command()
@@ -184,9 +171,9 @@ def doctor(json_file: Json = None) -> None:
     from edgekd.doctor import examine
 
     lines = examine()
-    _put(json_file, lines)
+    put(json_file, lines)
     for line in lines:
-        _say(f"{line['name']:20} {line['state']:12} {line['text']}")
+        say(f"{line['name']:20} {line['state']:12} {line['text']}")
 
 
 def _write_template(path: Path) -> None:
@@ -196,19 +183,4 @@ def _write_template(path: Path) -> None:
         raise InputError(f"{path} exists already: remove it, or name another: edgekd distill --init other.toml")
     with storage_errors(str(path)):
         path.write_text(template(), encoding="utf-8")
-    _say(f"wrote {path}; run it with: edgekd distill {path} --out run")
-
-
-def _put(json_file: str | None, result: Any) -> None:
-    if json_file is None:
-        return
-    text = json.dumps(result, indent=1, default=str)
-    if json_file == "-":
-        sys.stdout.write(text + "\n")
-        return
-    with storage_errors(json_file):
-        Path(json_file).write_text(text + "\n", encoding="utf-8")
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
+    say(f"wrote {path}; run it with: edgekd distill {path} --out run")

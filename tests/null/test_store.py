@@ -62,6 +62,17 @@ def test_a_unit_is_computed_once(tmp_path: Path) -> None:
         assert list(store.seconds()) == ["distil"]
 
 
+def test_times_are_of_what_was_asked_for(tmp_path: Path) -> None:
+    """A folder may hold work that this run never needed, another search's say: its time is not this run's."""
+    with opened(tmp_path) as store:
+        store.once("distil", 1, lambda: 1)
+        store.once("rate", 1, lambda: 1)
+    with opened(tmp_path) as store:
+        assert store.seconds() == {}
+        store.once("rate", 1, never)
+        assert list(store.seconds()) == ["rate"]
+
+
 def test_kinds_and_keys_tell_units_apart(tmp_path: Path) -> None:
     """Another kind or another key is another unit."""
     with opened(tmp_path) as store:

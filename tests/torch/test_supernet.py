@@ -9,12 +9,14 @@ import torch
 from synthetic_data import CLASSES, CONTRACT
 from training_runs import DATA, EVERY_STEP, FAMILY, RECIPE, Cut, Watch, cache_of, recorded, trained, training
 
-from edgekd.distill import guard, trainer
+from edgekd.data.prepare import prepare
+from edgekd.distill import Batch, Outputs, guard, trainer
 from edgekd.distill.cache import TeacherCache
 from edgekd.distill.checkpoint import read_tensors
 from edgekd.distill.guard import Guard
 from edgekd.distill.learners.sandwich import TEMPERATURE, Sandwich, divergence, resized
-from edgekd.distill.recipe import Recipe
+from edgekd.distill.objective import Objective
+from edgekd.distill.recipe import Recipe, WeightedLoss
 from edgekd.distill.stage import Stage
 from edgekd.errors import StageError
 from edgekd.students.space import Space
@@ -34,9 +36,9 @@ SPACE = Space(
 )
 
 
-def supernet(recipe: Recipe = RECIPE, seed: int = 3) -> Stage:
+def supernet(recipe: Recipe = RECIPE, seed: int = 3, learner: Any = "turns") -> Stage:
     axes = tuple(SPACE.axes.items())
-    return Stage(name="supernet", candidate=SPACE.largest, recipe=recipe, seed=seed, learner="sandwich", axes=axes)
+    return Stage(name="supernet", candidate=SPACE.largest, recipe=recipe, seed=seed, learner=learner, axes=axes)
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +46,13 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> tuple[TeacherCache, ...]
     return (cache_of(tmp_path_factory.mktemp("cache")),)
 
 
-def test_all_students_learn(caches: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("learner", "epochs"), [("sandwich", 8), ("turns", 16)])
+def test_all_students_learn(learner: str, epochs: int, caches: Any, tmp_path: Path) -> None:
     """After a short training the smallest student, cut out and calibrated, is far above chance."""
-    from edgekd.data.prepare import prepare
     from edgekd.distill.calibration import calibrate
     from edgekd.distill.trainer import predict
 
-    found = trained(tmp_path / "run", (supernet(replace(RECIPE, epochs=8)),), caches)
+    found = trained(tmp_path / "run", (supernet(replace(RECIPE, epochs=epochs), learner=learner),), caches)
     assert found["failure"] is None
     tensors, _ = read_tensors(tmp_path / "run" / found["weights"])
     with training(tmp_path / "run", caches) as made:
@@ -64,7 +66,10 @@ def test_all_students_learn(caches: Any, tmp_path: Path) -> None:
             assert (answers == DATA.validation.labels).mean() > 1.6 / CLASSES
 
 
-def test_a_supernet_cut_off_anywhere_ends_bit_identically(caches: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("learner", ["turns", "sandwich"])
+def test_a_supernet_cut_off_anywhere_ends_bit_identically(
+    learner: str, caches: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Power cuts between any two steps change neither weights nor curve, roll-backs among them."""
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", EVERY_STEP)
     monkeypatch.setattr(guard, "EVERY", 5)
@@ -73,12 +78,12 @@ def test_a_supernet_cut_off_anywhere_ends_bit_identically(caches: Any, tmp_path:
         return "planted" if step == 22 and not self.state["rollbacks"] else ""
 
     monkeypatch.setattr(Guard, "failing", once)
-    whole = trained(tmp_path / "whole", (supernet(),), caches)
+    whole = trained(tmp_path / "whole", (supernet(learner=learner),), caches)
     assert [event["cause"] for event in whole["rollbacks"]] == ["planted"]
     for cut in (3, 9, 13, 6, 20):
         with pytest.raises(Cut):
-            trained(tmp_path / "cut", (supernet(),), caches, watch=Watch(cut))
-    trained(tmp_path / "cut", (supernet(),), caches)
+            trained(tmp_path / "cut", (supernet(learner=learner),), caches, watch=Watch(cut))
+    trained(tmp_path / "cut", (supernet(learner=learner),), caches)
     assert recorded(tmp_path / "cut") == recorded(tmp_path / "whole")
 
 
@@ -118,9 +123,30 @@ def test_smaller_students_learn_from_the_largest_and_it_learns_nothing_from_them
     assert logits.grad.abs().max() < 1e-6
 
 
+def test_by_turns_a_step_trains_one_student(caches: Any, tmp_path: Path) -> None:
+    """The largest student's terms are the recipe's; another's too where they look at logits alone, and soft targets where not."""
+    hints = WeightedLoss(name="similarity", weight=1.0, numbers={})
+    with training(tmp_path / "run", caches) as made:
+        for recipe, of_others in (
+            (RECIPE, {"task", "soft_targets"}),
+            (replace(RECIPE, losses=(hints,)), {"task", "soft targets"}),
+        ):
+            objective = Objective(recipe, taught=True)
+            learner, _ = made._learner(supernet(recipe), {}, objective, caches)
+            inputs = torch.from_numpy(prepare(DATA.train.inputs[:16], CONTRACT))
+            batch = Batch(inputs=inputs, labels=torch.from_numpy(DATA.train.labels[:16]), epoch=0)
+            teacher = Outputs(logits=torch.randn(16, CLASSES), embedding=torch.randn(16, 8))
+            told = [learner.train().learn(batch, [teacher]) for _ in range(24)]
+            largest, others = ([t for t in told if (t.least is None) is which] for which in (True, False))
+            assert largest
+            assert others
+            assert all(set(t.parts) == {"task", *(loss.name for loss in recipe.losses)} for t in largest)
+            assert all(set(t.parts) == of_others for t in others)
+            assert all(t.least is t.logits for t in others)
+
+
 def test_pictures_are_resized_as_the_students_own_preparation_does() -> None:
     """A student trained inside the supernet sees what it will be fed with alone."""
-    from edgekd.data.prepare import prepare
 
     raw, small = DATA.train.inputs[:4], replace(CONTRACT, image_size=(6, 6))
     ours = resized(torch.from_numpy(prepare(raw, CONTRACT)), (6, 6))
@@ -150,10 +176,4 @@ def test_the_learner_ships_the_largest_student(caches: Any, tmp_path: Path) -> N
     shapes = {name: tuple(tensor.shape) for name, tensor in read_tensors(tmp_path / "run" / found["weights"])[0].items()}
     with training(tmp_path / "run", caches) as made:
         assert shapes == made.cutter(supernet()).largest
-        assert isinstance(made._learner(supernet(), {}, _objective(), caches)[0], Sandwich)
-
-
-def _objective() -> Any:
-    from edgekd.distill.objective import Objective
-
-    return Objective(RECIPE, taught=True)
+        assert isinstance(made._learner(supernet(), {}, Objective(RECIPE, taught=True), caches)[0], Sandwich)

@@ -100,6 +100,7 @@ class Selected(_Part):
     conditions: dict[str, Any] = {}
     warnings: list[str] = []
     confirmed: Confirmed | None = None
+    leeway: dict[str, float] = {}
 
 
 class Infeasible(_Part):

@@ -7,6 +7,7 @@ from typing import Any
 from edgekd.bench.statistics import latency_at
 from edgekd.types import Budget
 
+LEAST_LEEWAY = 0.01
 UNITS = {"latency_ms": "ms", "peak_memory_bytes": "bytes", "size_bytes": "bytes", "energy_mj": "mJ"}
 
 
@@ -20,15 +21,31 @@ class Over:
 
 
 def figures(record: dict[str, Any], budget: Budget) -> dict[str, float | None]:
-    """The figure that each limit is held against; None where it could not be measured. Latency is at the budget's percentile."""
+    """The figure that each limit is held against; None where it could not be measured. Latency is at the budget's percentile.
+
+    Of an artifact that was measured twice it is enlarged by its leeway (`leeway_of`).
+    """
     latencies = record["values"]["latency_ms"]
     latency = latency_at(latencies, budget.latency_percentile) if latencies else None
-    return {
+    found = {
         "latency_ms": latency,
         "peak_memory_bytes": record["peak_memory_bytes"]["value"],
         "size_bytes": record["size_bytes"],
         "energy_mj": record["energy_mj"]["value"],
     }
+    leeway = record.get("leeway", {})
+    return {limit: value if value is None else value * (1 + leeway.get(limit, 0.0)) for limit, value in found.items()}
+
+
+def leeway_of(one: dict[str, Any], other: dict[str, Any], budget: Budget) -> dict[str, float]:
+    """What an artifact must hold a budget by, as a share of each figure: what two measurements of it differ by, 1 % at least.
+
+    A figure that is only just within a limit is as often over it when it is measured again.
+    """
+    pairs = {
+        limit: (value, figures(other, budget)[limit]) for limit, value in figures(one, budget).items() if limit != "size_bytes"
+    }
+    return {limit: max(LEAST_LEEWAY, max(a, b) / min(a, b) - 1) for limit, (a, b) in pairs.items() if a and b}
 
 
 def over_budget(record: dict[str, Any], budget: Budget) -> list[Over]:
@@ -61,10 +78,12 @@ def least_accuracy(budget: Budget, teacher_accuracy: float) -> float | None:
 
 def smallest_reachable(records: list[dict[str, Any]], budget: Budget) -> tuple[Over, str]:
     """Of records that are all over budget: the binding limit with the smallest figure, and the sentence that says so."""
-    worst = [over_budget(record, budget)[0] for record in records]
-    binding = min(worst, key=lambda over: over.value / over.allowed)
+    worst = [(over_budget(record, budget)[0], record.get("leeway", {})) for record in records]
+    binding, leeway = min(worst, key=lambda pair: pair[0].value / pair[0].allowed)
     name = f"{binding.limit} p{budget.latency_percentile}" if binding.limit == "latency_ms" else binding.limit
     unit = UNITS[binding.limit]
+    if binding.limit in leeway:
+        name += f", with {leeway[binding.limit]:.1%} for what two measurements differ by"
     return binding, f"smallest reachable {number(binding.value)} {unit} ({name}), the budget is {number(binding.allowed)} {unit}"
 
 

@@ -1,6 +1,7 @@
 """Figures against a budget: what is over, by how much, and the sentence that says so."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from edgekd.search.budget import (
     least_accuracy,
+    leeway_of,
     number,
     over_budget,
     smallest_reachable,
@@ -134,3 +136,26 @@ def test_a_percentile_needs_its_samples() -> None:
     """Thirty latencies give no p90: the limit counts as unmeasured, not as met."""
     found = record(1.0, 1, 1, None) | {"values": {"latency_ms": [1.0] * 30}}
     assert unmeasured(found, Budget(latency_ms=0.5)) == ["latency_ms"]
+
+
+def measured(latency: float, memory: int = 1000) -> dict[str, Any]:
+    """An artifact's figures: `latency` in ms at every percentile, peak memory in bytes."""
+    return {
+        "values": {"latency_ms": [latency] * 64},
+        "peak_memory_bytes": {"value": memory},
+        "size_bytes": 10,
+        "energy_mj": {"value": None},
+    }
+
+
+def test_a_budget_is_held_by_what_two_measurements_differ_by() -> None:
+    """Just within counts only as far as measuring it again would not change it; sizes are exact and need no leeway."""
+    budget = Budget(latency_ms=1.05, size_bytes=10)
+    leeway = leeway_of(measured(1.0), measured(0.96), budget)
+    assert leeway == {"latency_ms": pytest.approx(1 / 24), "peak_memory_bytes": 0.01}
+    assert not over_budget({**measured(1.0), "leeway": leeway}, budget)
+    tight = replace(budget, latency_ms=1.04)
+    assert not over_budget(measured(1.0), tight)
+    assert [over.limit for over in over_budget({**measured(1.0), "leeway": leeway}, tight)] == ["latency_ms"]
+    _, text = smallest_reachable([{**measured(1.0), "leeway": leeway}], tight)
+    assert "with 4.2% for what two measurements differ by" in text

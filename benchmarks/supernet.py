@@ -5,6 +5,7 @@
     python benchmarks/supernet.py alone --out runs/sn --seed 0     # the four selected students, trained from scratch, T/4 each
     python benchmarks/supernet.py random --out runs/sn --seed 0    # eight random students, trained from scratch, T/8 each
     python benchmarks/supernet.py loop --out runs/sn --seed 0      # 20 students with the teacher in their loop, by timing one
+    python benchmarks/supernet.py ranking --out runs/sn --seed 0   # Kendall's tau over eight students trained alone
     python benchmarks/supernet.py table --out runs/sn
 
 Every run is a run of edgekd, on one thread. A run of one deployment with the same seed trains the same supernet, bit for bit:
@@ -267,6 +268,17 @@ def random_search(out: Path, seed: int) -> None:
         print(f"random-{seed} {candidate.id}: {epochs} epochs, {found['seconds']:.0f} s of {share:.0f}")
 
 
+def ranking(out: Path, seed: int) -> None:
+    """How well the supernet ranks: eight of the rated students trained alone for as many epochs as the supernet."""
+    raw = raw_project(seed)
+    project = make_project({**raw, "search": {**raw["search"], "ranking": 8}}, PROJECT)
+    folder = out / f"ranking-{seed}"
+    if not folder.exists():
+        borrow([out / f"joint-{seed}"], folder, project)
+    found = run(project, folder)["search"]["ranking"]
+    print(f"Kendall's tau {found['kendall_tau']:.2f} over {len(found['pairs'])} students; {json.dumps(found)}")
+
+
 def accuracies(out: Path, kind: str, seed: int) -> list[float | None]:
     """Test accuracy of the artifact for each deployment, of several the best on validation; None where nothing is in budget."""
     deploy = raw_project(seed)["deploy"]
@@ -309,7 +321,7 @@ def costs(out: Path, kind: str, seed: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("joint", "single", "alone", "random", "loop", "table"))
+    parser.add_argument("what", choices=("joint", "single", "alone", "random", "loop", "ranking", "table"))
     parser.add_argument("--out", type=Path, default=Path("runs/supernet"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--whole", action="store_true", help="of single: train the supernet again, for the first deployment")
@@ -322,6 +334,7 @@ def main() -> None:
         "alone": lambda: alone(given.out, given.seed),
         "random": lambda: random_search(given.out, given.seed),
         "loop": lambda: loop(given.out, given.seed),
+        "ranking": lambda: ranking(given.out, given.seed),
         "table": lambda: table(given.out),
     }
     actions[given.what]()

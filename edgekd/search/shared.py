@@ -77,12 +77,11 @@ def search_shared(run: "Run", supernet: Supernet, outcome: Outcome) -> None:
         for label, ours in found.costings.items():
             found.costings[label] = [costing.among(candidates) for costing in ours]
     rate(run, found, candidates)
-    # Deployments often want the same student: the next best of each makes up the number then.
     wanted = 1 + (run.project.search.finalists - 1) // len(outcome.open_deployments)
     for deployment in outcome.open_deployments:
         for costing in found.costings[deployment.label]:
             refine(run, costing, found)
-        settle(run, found, deployment.label, wanted + (len(outcome.open_deployments) > 1))
+        settle(run, found, deployment.label, wanted)
     outcome.trials += trials(run, found, outcome)
 
 

@@ -12,7 +12,7 @@ from edgekd.target import Target
 from edgekd.types import Budget, Precision
 
 if TYPE_CHECKING:
-    from edgekd.bench.transport import Transport
+    from edgekd.bench.transports import Transport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Deployment:
 
     def transport(self) -> "Transport | None":
         """Where the device is; None is this machine."""
-        from edgekd.bench.transport import connect
+        from edgekd.bench.transports import connect
 
         return None if self.connect is None else connect(self.connect)
 

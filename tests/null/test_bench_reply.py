@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgekd.bench import reply
 from edgekd.bench.reply import Reply, RunFailed, parse
-from edgekd.bench.transport import Completed
+from edgekd.bench.transports import Completed
 from edgekd.errors import DeviceError
 
 STATE = {"clock_s": 1.0, "process_s": 0.5, "load_1m": 0.1, "governor": "performance", "temperature_c": 40.0}

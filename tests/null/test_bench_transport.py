@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgekd.bench import transport
-from edgekd.bench.transport import Local, connect
+from edgekd.bench.transports import base, connect
+from edgekd.bench.transports.local import Local
 from edgekd.errors import DeviceError, InputError
 
 SPAWN = """
@@ -99,7 +99,7 @@ def test_interrupt_ends_the_whole_group(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(f"import os; os.chdir({str(tmp_path)!r})\n" + SPAWN.replace("SECONDS", "60"))
     call = (
-        "import contextlib, sys; from edgekd.bench.transport import Local\n"
+        "import contextlib, sys; from edgekd.bench.transports.local import Local\n"
         f"with contextlib.closing(Local()) as local: local.run([sys.executable, {str(script)!r}], 60)"
     )
     caller = subprocess.Popen([sys.executable, "-c", call], stderr=subprocess.DEVNULL)
@@ -114,7 +114,7 @@ def test_interrupt_ends_the_whole_group(tmp_path: Path) -> None:
 
 def test_a_flood_of_output_is_refused(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     """More output than any answer has is an error, not memory."""
-    monkeypatch.setattr(transport, "MAX_OUTPUT_BYTES", 1 << 20)
+    monkeypatch.setattr(base, "MAX_OUTPUT_BYTES", 1 << 20)
     with pytest.raises(DeviceError, match="printed 3 MB"):
         local.run([local.python, "-c", "print('x' * (3 << 20))"], 30)
 

@@ -234,6 +234,8 @@ class Profile:
     peak_memory_bytes: Measurement
     energy_mj: Measurement
     size_bytes: int
+    use: dict[str, Any] = field(default_factory=dict)
+    """What a way of use measures beyond latency: cold start's parts, sustained windows, throughput (bench/uses.py)."""
 
 
 def digest(value: Any) -> str:

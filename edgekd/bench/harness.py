@@ -1,18 +1,22 @@
 """Run one measuring job beside a target's `runner.py`, on the device: `python harness.py job.json`.
 
-Pushed to devices as it is: standard library + numpy, Python 3.8 syntax, nothing of edgekd. The only line on stdout is
-one JSON document; whatever runtimes print goes to stderr. On failure the document is {"error", "stage"} and the exit
-code is 1. `stage` is `import` (the runtime), `load` (the model file) or `run`.
+Pushed to devices as it is: standard library + numpy, Python 3.8 syntax, nothing of edgekd but the files beside it:
+loops.py (what is timed), steady.py, feeding.py (inputs), page_cache.py. The only line on stdout is one JSON document;
+whatever runtimes print goes to stderr. On failure the document is {"error", "stage"} and the exit code is 1.
+`stage` is `import` (the runtime), `load` (the model file) or `run`.
 
-Job: mode (`empty`, `memory`, `latency`), model (file name, in this folder), threads, seed, inputs (null: random, or
-.npy file names), warmup_queries, queries (exact, or null), min_queries, max_queries, min_seconds, max_seconds.
+Job: mode (`empty`, `memory`, `latency`, `cold`, `sustained`, `duty`, `throughput`, `operators`), model (file name, in
+this folder), runner (module name), threads, streams, batch (null: the model's own), seed, inputs (null: random, or .npy
+file names, an input each), samples (how many those files stack, or null), and what the mode's loop reads: warmup_queries,
+queries (exact, or null), min_queries, max_queries, min_seconds, max_seconds, window_s, period_s, page_cache.
 """
 
 from __future__ import annotations
 
 import ctypes
-import gc
 import glob
+import importlib
+import itertools
 import json
 import os
 import platform
@@ -51,20 +55,77 @@ def perform(job_file: str) -> dict[str, Any]:
     here = os.path.dirname(os.path.abspath(__file__))
     with open(job_file) as stream:
         job = json.load(stream)
-    versions = import_runtime(here)
-    if job["mode"] != "latency":
-        settle_libraries()
+    sys.path.insert(0, here)
+    begin = time.perf_counter_ns()
+    versions = import_runtime(job["runner"])
+    imported = time.perf_counter_ns() - begin
     reply = {"schema": SCHEMA, "mode": job["mode"], "versions": versions, "machine": static_facts()}
-    if job["mode"] != "empty":
-        model = attempt("load", load, here, job)
-        arrays = attempt("load", make_inputs, model.inputs, job, here)
-        if job["mode"] == "latency":
-            reply.update(attempt("run", latency, model, arrays, job))
-        else:
-            attempt("run", repeat, model, arrays, MEMORY_QUERIES)
-    if job["mode"] != "latency":
+    if job["mode"] in ("empty", "memory"):
+        settle_libraries()
+        if job["mode"] == "memory":
+            models, batches = attempt("load", load_all, here, job)
+            for model in models:
+                attempt("run", repeat, model, batches, MEMORY_QUERIES)
         reply["memory"] = attempt("run", memory)
+    elif job["mode"] == "cold":
+        reply.update(cold(here, job), import_ns=imported)
+    else:
+        models, batches = attempt("load", load_all, here, job)
+        reply.update(attempt("run", use, models, batches, job, here))
     return reply
+
+
+def use(models: list[Any], batches: list[list[Any]], job: dict[str, Any], here: str) -> dict[str, Any]:
+    """What the mode's loop measures with loaded models."""
+    import loops
+
+    if job["mode"] == "throughput":
+        return loops.throughput(models, batches, job, dynamic_facts)
+    if job["mode"] == "operators":
+        return operators(models[0], batches, job, here)
+    loop = {"latency": loops.warm, "sustained": loops.sustained, "duty": loops.duty}[job["mode"]]
+    return loop(models[0], batches, job, dynamic_facts)
+
+
+def operators(model: Any, batches: list[list[Any]], job: dict[str, Any], here: str) -> dict[str, Any]:
+    """Each operator's times by the runtime's own profiler, and those of whole queries without it."""
+    import loops
+
+    runner = importlib.import_module(job["runner"])
+    if not hasattr(runner, "operators"):
+        raise ValueError("this target's runner cannot time operators")
+    loops.warm_up(model, batches, job)
+    whole = loops.timed(model.run, itertools.cycle(batches), job)
+    found = runner.operators(os.path.join(here, job["model"]), job["threads"], batches[0], job["queries"])
+    return {"operators": found, "whole_ns": whole}
+
+
+def cold(here: str, job: dict[str, Any]) -> dict[str, Any]:
+    """Times of loading the model and of its first query, with the model's files in the page cache or thrown out of it.
+
+    The page cache holds the runtime's libraries either way: they were imported before.
+    """
+    import feeding
+    import page_cache
+
+    stem = os.path.splitext(job["model"])[0] + "."
+    found = [path for name in os.listdir(here) if name.startswith(stem) for path in files_below(os.path.join(here, name))]
+    (page_cache.throw_out if job["page_cache"] == "evicted" else page_cache.bring_in)(found)
+    share, before, begin = page_cache.resident(found), dynamic_facts(), time.perf_counter_ns()
+    model = attempt("load", load, here, job)
+    loaded = time.perf_counter_ns()
+    arrays = attempt("load", feeding.make_batches, model.inputs, job, here)[0]
+    ready = time.perf_counter_ns()
+    attempt("run", model.run, arrays)
+    first = time.perf_counter_ns() - ready
+    return {"load_ns": loaded - begin, "first_ns": first, "resident": share, "before": before, "after": dynamic_facts()}
+
+
+def files_below(path: str) -> list[str]:
+    """The file itself, or all files of a folder."""
+    if not os.path.isdir(path):
+        return [path]
+    return [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
 
 
 def attempt(stage: str, call: Callable[..., Any], *arguments: Any) -> Any:
@@ -74,14 +135,13 @@ def attempt(stage: str, call: Callable[..., Any], *arguments: Any) -> Any:
         raise JobError(stage, error) from error
 
 
-def import_runtime(here: str) -> dict[str, str]:
+def import_runtime(name: str) -> dict[str, str]:
     """Import the runner, with its runtime, and numpy's random numbers: what every mode has in memory before its work."""
-    sys.path.insert(0, here)
 
     def start() -> dict[str, str]:
         import numpy
-        import runner
 
+        runner = importlib.import_module(name)
         numpy.random.default_rng(0).standard_normal(1)
         versions = dict(runner.version())
         versions["numpy"] = numpy.__version__
@@ -90,88 +150,21 @@ def import_runtime(here: str) -> dict[str, str]:
     return attempt("import", start)
 
 
+def load_all(here: str, job: dict[str, Any]) -> tuple[list[Any], list[list[Any]]]:
+    """A model a stream, and the batches that they are fed."""
+    import feeding
+
+    models = [load(here, job) for _ in range(job["streams"])]
+    return models, feeding.make_batches(models[0].inputs, job, here)
+
+
 def load(here: str, job: dict[str, Any]) -> Any:
-    import runner
-
-    return runner.load(os.path.join(here, job["model"]), job["threads"])
+    return importlib.import_module(job["runner"]).load(os.path.join(here, job["model"]), job["threads"])
 
 
-def make_inputs(specs: list[dict[str, Any]], job: dict[str, Any], here: str) -> list[Any]:
-    """One array an input: from its .npy file, or seeded random in its own dtype and shape."""
-    import numpy as np
-
-    if job["inputs"]:
-        return [np.load(os.path.join(here, name), allow_pickle=False) for name in job["inputs"]]
-    rng = np.random.default_rng(job["seed"])
-    return [random_input(rng, np.dtype(spec["dtype"]), fixed_shape(spec)) for spec in specs]
-
-
-def fixed_shape(spec: dict[str, Any]) -> list[int]:
-    """The input's shape with a free batch set to 1."""
-    shape = list(spec["shape"])
-    if shape and not is_fixed(shape[0]):
-        shape[0] = 1
-    if not all(is_fixed(size) for size in shape):
-        raise ValueError("input '%s' has a free dimension in %s; export the model with a fixed shape" % (spec["name"], shape))
-    return shape
-
-
-def is_fixed(size: Any) -> bool:
-    return isinstance(size, int) and size > 0
-
-
-def random_input(rng: Any, dtype: Any, shape: list[int]) -> Any:
-    """Standard normal floats, 8-bit integers over their whole range, wider integers and booleans 0 or 1.
-
-    Wider integers are indices as a rule: 0 and 1 are valid ones everywhere.
-    """
-    if dtype.kind == "f":
-        return rng.standard_normal(shape).astype(dtype)
-    if dtype.kind in "iu" and dtype.itemsize == 1:
-        low = -128 if dtype.kind == "i" else 0
-        return rng.integers(low, low + 256, shape).astype(dtype)
-    if dtype.kind in "iub":
-        return rng.integers(0, 2, shape).astype(dtype)
-    raise ValueError("no random input of type %s" % dtype)
-
-
-def repeat(model: Any, arrays: list[Any], queries: int) -> None:
-    for _ in range(queries):
+def repeat(model: Any, batches: list[list[Any]], queries: int) -> None:
+    for arrays in itertools.islice(itertools.cycle(batches), queries):
         model.run(arrays)
-
-
-def latency(model: Any, arrays: list[Any], job: dict[str, Any]) -> dict[str, Any]:
-    """Warm up, then time queries one by one. Returns the raw times in order and the machine's state around them."""
-    deadline = time.perf_counter() + job["max_seconds"]
-    for _ in range(job["warmup_queries"]):
-        model.run(arrays)
-        if time.perf_counter() > deadline:
-            break
-    before = dynamic_facts()
-    times = timed(model.run, arrays, job)
-    return {"latency_ns": times, "before": before, "after": dynamic_facts()}
-
-
-def timed(run: Callable[[list[Any]], Any], arrays: list[Any], job: dict[str, Any]) -> list[int]:
-    """Time of each query in ns. Garbage collection is off: it is Python's, not the runtime's."""
-    clock = time.perf_counter_ns
-    times: list[int] = []
-    least, most = (job["queries"], job["queries"]) if job["queries"] else (job["min_queries"], job["max_queries"])
-    least_ns, most_ns = job["min_seconds"] * 1e9, job["max_seconds"] * 1e9
-    if job["queries"]:
-        least_ns, most_ns = 0, float("inf")
-    gc.collect()
-    gc.disable()
-    start = clock()
-    while True:
-        begin = clock()
-        run(arrays)
-        end = clock()
-        times.append(end - begin)
-        spent = end - start
-        if len(times) >= most or spent >= most_ns or (len(times) >= least and spent >= least_ns):
-            gc.enable()
-            return times
 
 
 def static_facts(root: str = "/") -> dict[str, Any]:

@@ -8,9 +8,10 @@ from edgekd.artifact import files_of, sha256_of, size_of
 from edgekd.bench.meters import Meter
 from edgekd.bench.procedure import profile_file, unmeasurable
 from edgekd.bench.reply import RunFailed
-from edgekd.bench.settings import Settings
+from edgekd.bench.settings import WARM, Settings, Use
 from edgekd.bench.statistics import latency_summary
-from edgekd.bench.transport import Transport
+from edgekd.bench.transports import Transport, connected
+from edgekd.bench.transports.address import read_address
 from edgekd.device import Device, find_device
 from edgekd.errors import DeviceError, InputError, did_you_mean
 from edgekd.plugins import find_target
@@ -29,6 +30,8 @@ def measure_model(
     threads: int = 1,
     queries: int | None = None,
     settings: Settings | None = None,
+    use: Use = WARM,
+    connect: str | None = None,
     transport: Transport | None = None,
     meter: Meter | None = None,
 ) -> dict[str, Any]:
@@ -38,7 +41,8 @@ def measure_model(
         device: a profile's name, or a Device.
         target: a target or its name; None goes by the file's suffix.
         queries: exactly so many timed queries in all, over the processes of `settings`.
-        transport: where the device is; None is this machine.
+        use: how the model is used while it is measured, and on what inputs.
+        connect: where the device is, `ssh:HOST` or `adb:SERIAL`; None is this machine, or `transport`, already connected.
 
     Returns:
         The record, which JSON can hold: the fields of a `selected` entry of a report, its raw values and conditions.
@@ -51,14 +55,26 @@ def measure_model(
     path = _model_file(model)
     where = find_device(device) if isinstance(device, str) else device
     chosen = _target(path, target)
-    settings = settings or Settings()
+    settings = settings or Settings.of(use)
     if queries is not None:
         settings = settings.exactly(queries)
-    reason = unmeasurable(chosen, where, connected=transport is not None)
+    reason = unmeasurable(chosen, where, connected=connect is not None or transport is not None)
     if reason:
         raise DeviceError(f"{path.name}: cannot be measured: {reason}")
+    if connect is not None:
+        read_address(connect)
     try:
-        found = profile_file(path, where, target=chosen, transport=transport, threads=threads, settings=settings, meter=meter)
+        with connected(connect) as opened:
+            found = profile_file(
+                path,
+                where,
+                target=chosen,
+                transport=opened or transport,
+                threads=threads,
+                settings=settings,
+                use=use,
+                meter=meter,
+            )
     except RunFailed as failure:
         raise InputError(f"{model}: {chosen.name} cannot {failure.stage} this model: {failure.cause}") from failure
     return {
@@ -79,6 +95,7 @@ def profile_record(profile: Profile) -> dict[str, Any]:
         "peak_memory_bytes": figure(profile.peak_memory_bytes),
         "size_bytes": profile.size_bytes,
         "energy_mj": figure(profile.energy_mj),
+        **profile.use,
         "conditions": {**profile.energy_mj.conditions, **profile.peak_memory_bytes.conditions, **profile.latency_ms.conditions},
         "warnings": [warning for part in parts for warning in part.warnings],
         "values": {part.metric: list(part.values) for part in parts},

@@ -1,8 +1,9 @@
 """The measuring procedure, the same for every device: a fresh process a pass, and no pass that measures two things.
 
-A round is three processes: `empty` (the runtime, no model), `memory` (load and a few queries), `latency`. Rounds repeat,
-so that latencies come from several processes and several moments: where memory happens to lie makes a process faster
-or slower for its whole life, and one process would not show it. Latencies are pooled in the order taken.
+A round is three processes: `empty` (the runtime, no model), `memory` (load and a few queries), and the one that times, by
+the way of use (uses.py). Rounds repeat, so that latencies come from several processes and several moments: where memory
+happens to lie makes a process faster or slower for its whole life, and one process would not show it.
+Latencies are pooled in the order taken.
 
 Peak memory of a model = peak RSS of `memory` - peak RSS of `empty`, round by round; the figure is the median. In both,
 all code of the loaded libraries is resident first (harness.settle_libraries), so the figure holds weights, arenas and
@@ -19,14 +20,16 @@ from edgekd.bench.conditions import activity, doubts, instability
 from edgekd.bench.meters import Meter, Rapl, idle_watts
 from edgekd.bench.reply import Reply, RunFailed
 from edgekd.bench.runs import Runs
-from edgekd.bench.settings import Settings
+from edgekd.bench.settings import WARM, Settings, Use
 from edgekd.bench.statistics import fewest_samples
-from edgekd.bench.transport import Transport, connect
+from edgekd.bench.transports import Transport, connect
+from edgekd.bench.uses import Found, way
 from edgekd.device import LOCAL, Device
 from edgekd.errors import InputError, StageError
 from edgekd.target import Target
 from edgekd.types import Artifact, Measurement, Profile, Provenance, Scalar
 
+MEMORY_ROUNDS = 3
 IDLE_S = 1.0
 ENERGY_S = 2.0  # RAPL counters step every millisecond: 0.1 % of this
 
@@ -69,9 +72,10 @@ def profile_file(
     transport: Transport | None = None,
     threads: int = 1,
     settings: Settings | None = None,
+    use: Use = WARM,
     meter: Meter | None = None,
 ) -> Profile:
-    """As `profile`, for any model file that the target's runner can load; RunFailed where it cannot."""
+    """As `profile`, for any model file that the target's runner can load, used in any way; RunFailed where it cannot."""
     if threads < 1:
         raise InputError(f"{threads} threads were asked for, expected at least 1")
     files_of(model)
@@ -83,7 +87,7 @@ def profile_file(
         if transport is None:
             transport = connect(LOCAL)
             stack.callback(transport.close)
-        runs = Runs(model, device, target, transport, threads, settings or Settings())
+        runs = Runs(model, device, target, transport, threads, settings or Settings.of(use), use)
         runs.push()
         return _measure(runs, meter or Rapl())
 
@@ -100,17 +104,20 @@ def unmeasurable(target: Target, device: Device, *, connected: bool) -> str | No
 
 def _measure(runs: Runs, meter: Meter) -> Profile:
     """All rounds, then energy where the meter can see this device."""
-    latencies, memories = [], []
+    used, replies, memories = way(runs), list[Reply](), list[tuple[Reply, Reply]]()
     for share in runs.settings.shares():
-        memories.append((runs.run("empty"), runs.run("memory")))
-        latencies.append(runs.run("latency", share))
-    runs.check_alike([reply for pair in memories for reply in pair] + latencies)
-    latency = _latency(runs, latencies)
+        if len(memories) < MEMORY_ROUNDS:
+            memories.append((runs.run("empty"), runs.run("memory")))
+        replies += used.passes(runs, share)
+    runs.check_alike([reply for pair in memories for reply in pair] + replies)
+    found = used.read(runs, replies)
+    latency = _latency(runs, replies, found)
     return Profile(
         latency_ms=latency,
         peak_memory_bytes=_memory(runs, memories),
         energy_mj=_energy(runs, meter, latency),
         size_bytes=size_of(runs.model),
+        use=found.details,
     )
 
 
@@ -123,7 +130,7 @@ def _conditions(runs: Runs, reply: Reply) -> dict[str, Scalar]:
         "runtime": versions,
         **reply.machine,
         "cpus": reply.cpus,
-        "inputs": f"random, seed {runs.settings.seed}: standard normal, or integers",
+        "inputs": described(runs.use, runs.settings.seed),
     }
 
 
@@ -132,23 +139,30 @@ def _provenance(reply: Reply) -> Provenance:
     return Provenance.EMULATED if "emulated" in reply.machine.get("cpu", "").lower() else Provenance.MEASURED
 
 
-def _latency(runs: Runs, replies: list[Reply]) -> Measurement:
+def described(use: Use, seed: int) -> str:
+    """What the model is fed, in words."""
+    if use.inputs:
+        return f"{use.samples or 1} samples of {', '.join(file.name for file in use.inputs)}, in turn"
+    return f"random, seed {seed}: standard normal, or integers"
+
+
+def _latency(runs: Runs, replies: list[Reply], found: Found) -> Measurement:
     """Milliseconds of every query, process by process, in the order taken."""
     settings = runs.settings
-    series = [[ns / 1e6 for ns in reply.latency_ns] for reply in replies]
-    values = tuple(value for run in series for value in run)
+    values = tuple(value for run in found.series for value in run)
     conditions = {
         **_conditions(runs, replies[0]),
         **activity(replies),
+        "mode": "throughput" if runs.use.throughput else runs.use.mode,
         "processes": len(replies),
         "warmup_queries": settings.warmup_queries,
         "percentiles": "p50: sample median; others: LoadGen early stopping, confidence 0.99",
     }
-    warnings = doubts(conditions, runs.threads, replies[0].cpus) + instability(series)
+    warnings = doubts(conditions, runs.threads, replies[0].cpus) + instability(found.series) + found.warnings
     fewest = fewest_samples(90)
     if len(values) < fewest:
         warnings.append(f"{len(values)} queries are too few for a p90: make at least {fewest}")
-    elif settings.queries is None and len(values) < settings.min_queries:
+    elif runs.use == WARM and settings.queries is None and len(values) < settings.min_queries:
         warnings.append(
             f"{len(values)} queries fitted into {settings.max_seconds:g} s, not {settings.min_queries}: allow more seconds"
         )
@@ -189,6 +203,8 @@ def _energy(runs: Runs, meter: Meter, latency: Measurement) -> Measurement:
     reason = meter.unavailable(runs.device)
     if reason is None and latency.provenance is Provenance.EMULATED:
         reason = "an emulator's energy is not the device's"
+    if reason is None and (runs.use.mode != "warm" or runs.use.throughput):
+        reason = "energy is measured of one stream of warm queries"
     if reason:
         return Measurement.unavailable("energy_mj", reason)
     extra = max(1, round(ENERGY_S * 1000 / statistics.median(latency.values)))

@@ -3,19 +3,23 @@
 import json
 import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgekd.bench.transport import Completed
-from edgekd.errors import DeviceError, did_you_mean
+from edgekd.bench.checked import keys, mapping, number, text, texts
+from edgekd.bench.checked import printable as printable
+from edgekd.bench.transports import Completed
+from edgekd.errors import DeviceError
 
 SCHEMA = "edgekd.reply/1"
 MAX_LINE = 16 << 20
 MAX_QUERIES = 1_000_000
 MAX_LATENCY_NS = 10**12
 MAX_MEMORY_BYTES = 2**45
-MAX_TEXT = 200
+MAX_STREAMS = 256
+MAX_WINDOWS = 100_000
+MAX_OPERATORS = 100_000
 
 TEXT_FACTS = {"system", "arch", "python", "cpu"}
 STATE_LIMITS = {
@@ -47,16 +51,48 @@ class State:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Window:
+    """A stretch of a sustained run: when it ended, since the start; its queries and their median; the state at its end."""
+
+    end_s: float
+    queries: int
+    median_ns: int
+    temperature_c: float | None = None
+    frequency_mhz: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorTime:
+    """One operator of a model as its runtime names it, and its time in each profiled query."""
+
+    name: str
+    type: str
+    kernel: str
+    ns: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reply:
-    """A checked answer. `latency_ns` in the order taken, empty unless that was asked; memory in bytes, else None."""
+    """A checked answer: what its mode measures is there, all else is empty or None. Times in the order taken."""
 
     versions: dict[str, str]
     machine: dict[str, str]
     cpus: int
-    latency_ns: tuple[int, ...] = ()
+    states: tuple[State, ...] = field(default=())
     peak_rss_bytes: int | None = None
     pss_bytes: int | None = None
-    states: tuple[State, ...] = field(default=())
+    latency_ns: tuple[int, ...] = ()
+    windows: tuple[Window, ...] = ()
+    dense_ns: tuple[int, ...] = ()
+    late: int = 0
+    streams: tuple[tuple[int, ...], ...] = ()
+    wall_ns: int = 0
+    import_ns: int = 0
+    load_ns: int = 0
+    first_ns: int = 0
+    resident: float | None = None
+    operators: tuple[OperatorTime, ...] = ()
+    whole_ns: tuple[int, ...] = ()
 
 
 def parse(completed: Completed, mode: str, *, where: str, queries: int | None = None) -> Reply:
@@ -64,7 +100,7 @@ def parse(completed: Completed, mode: str, *, where: str, queries: int | None = 
 
     Args:
         completed: how the run ended.
-        mode: `empty`, `memory` or `latency`: what it was asked for.
+        mode: what it was asked for, one of `MODES`.
         where: the device's name, for messages.
         queries: the exact number of latencies that was asked for, or None.
 
@@ -74,22 +110,20 @@ def parse(completed: Completed, mode: str, *, where: str, queries: int | None = 
     """
     document = _document(completed, where)
     if "error" in document:
-        keys = _keys(document, {"schema", "error", "stage"}, set(), where)
-        raise RunFailed(where, _text(keys["stage"], "stage", where), _cause(keys["error"], where))
+        found = keys(document, {"schema", "error", "stage"}, set(), where)
+        raise RunFailed(where, text(found["stage"], "stage", where), _cause(found["error"], where))
     if completed.rc != 0:
         raise DeviceError(f"{where}: the run answered and then {_ending(completed)}")
-    wanted = {"latency_ns", "before", "after"} if mode == "latency" else {"memory"}
-    _keys(document, {"schema", "mode", "versions", "machine"} | wanted, set(), where)
+    wanted, read = MODES[mode]
+    keys(document, {"schema", "mode", "versions", "machine"} | wanted, set(), where)
     if document["mode"] != mode:
         raise DeviceError(f"{where}: asked for mode {mode}, answered another")
-    machine = dict(_mapping(document["machine"], "machine", where))
-    cpus = _number(machine.pop("cpus", None), "cpus", 1, 4096, where, whole=True)
-    facts = _texts(_keys(machine, {"system", "arch", "python"}, TEXT_FACTS, where), "machine", where)
-    common: dict[str, Any] = {"versions": _texts(document["versions"], "versions", where), "machine": facts, "cpus": int(cpus)}
-    if mode == "latency":
-        states = tuple(_state(document[key], where) for key in ("before", "after"))
-        return Reply(**common, latency_ns=_latencies(document["latency_ns"], queries, where), states=states)
-    return Reply(**common, **_memory(document["memory"], where))
+    machine = dict(mapping(document["machine"], "machine", where))
+    cpus = number(machine.pop("cpus", None), "cpus", 1, 4096, where, whole=True)
+    facts = texts(keys(machine, {"system", "arch", "python"}, TEXT_FACTS, where), "machine", where)
+    states = tuple(_state(document[key], where) for key in ("before", "after") if key in wanted)
+    common: dict[str, Any] = {"versions": texts(document["versions"], "versions", where), "machine": facts, "cpus": int(cpus)}
+    return Reply(**common, states=states, **read(document, queries, where))
 
 
 def _document(completed: Completed, where: str) -> dict[str, Any]:
@@ -117,16 +151,11 @@ def _ending(completed: Completed) -> str:
     code = completed.rc
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-        text = f"was ended by {name}" + (": out of memory?" if name == "SIGKILL" else "")
+        ended = f"was ended by {name}" + (": out of memory?" if name == "SIGKILL" else "")
     else:
-        text = f"ended with exit code {code}"
+        ended = f"ended with exit code {code}"
     said = [line for line in completed.stderr.splitlines() if line.strip()]
-    return text + (f" ({printable(said[-1])})" if said else "")
-
-
-def printable(text: str) -> str:
-    """A device's text on one line, without control characters (terminals obey them), cut to 200 characters."""
-    return "".join(c if c.isprintable() else " " for c in text).strip()[:MAX_TEXT]
+    return ended + (f" ({printable(said[-1])})" if said else "")
 
 
 def _cause(value: Any, where: str) -> str:
@@ -136,56 +165,97 @@ def _cause(value: Any, where: str) -> str:
     return printable(lines[0]) if lines else "no reason given"
 
 
-def _keys(values: Any, required: set[str], optional: set[str], where: str) -> dict[str, Any]:
-    found = _mapping(values, "answer", where)
-    missing = sorted(required - found.keys())
-    if missing:
-        raise DeviceError(f"{where}: the answer lacks {', '.join(missing)}")
-    for key in found.keys() - required - optional:
-        raise DeviceError(f"{where}: the answer has an unknown key '{printable(key)}'" + did_you_mean(key, required | optional))
-    return dict(found)
+def _list(values: Any, what: str, most: int, where: str) -> list[Any]:
+    if not isinstance(values, list) or not 1 <= len(values) <= most:
+        raise DeviceError(f"{where}: {what} of the answer is not a list of 1 to {most} values")
+    return values
 
 
-def _mapping(value: Any, what: str, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise DeviceError(f"{where}: {what} of the answer is not an object")
-    return value
+def _times(values: Any, what: str, where: str, queries: int | None = None, least: int = 1) -> tuple[int, ...]:
+    found = _list(values, what, MAX_QUERIES, where)
+    if queries is not None and len(found) != queries:
+        raise DeviceError(f"{where}: {queries} queries were asked for, {len(found)} came back")
+    return tuple(_time(v, what, where, least) for v in found)
 
 
-def _texts(values: Any, what: str, where: str) -> dict[str, str]:
-    found = _mapping(values, what, where)
-    if len(found) > 20:
-        raise DeviceError(f"{where}: {what} of the answer has {len(found)} entries")
-    return {_text(key, what, where): _text(value, f"{what}.{key}", where) for key, value in found.items()}
-
-
-def _text(value: Any, what: str, where: str) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
-        raise DeviceError(f"{where}: {printable(what)} of the answer is not a short text")
-    return value
-
-
-def _number(value: Any, what: str, low: float, high: float, where: str, *, whole: bool = False) -> float:
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not low <= value <= high:
-        kind = "a whole number" if whole else "a number"
-        raise DeviceError(f"{where}: {what} of the answer is {printable(repr(value))}, expected {kind} from {low:g} to {high:g}")
-    return value
-
-
-def _latencies(values: Any, queries: int | None, where: str) -> tuple[int, ...]:
-    if not isinstance(values, list) or not 1 <= len(values) <= MAX_QUERIES:
-        raise DeviceError(f"{where}: latency_ns of the answer is not a list of 1 to {MAX_QUERIES} values")
-    if queries is not None and len(values) != queries:
-        raise DeviceError(f"{where}: {queries} queries were asked for, {len(values)} came back")
-    return tuple(int(_number(v, "latency_ns", 1, MAX_LATENCY_NS, where, whole=True)) for v in values)
-
-
-def _memory(values: Any, where: str) -> dict[str, Any]:
-    found = _keys(values, {"peak_rss_bytes"}, {"pss_bytes"}, where)
-    return {key: int(_number(value, key, 1, MAX_MEMORY_BYTES, where, whole=True)) for key, value in found.items()}
+def _time(value: Any, what: str, where: str, least: int = 1) -> int:
+    return int(number(value, what, least, MAX_LATENCY_NS, where, whole=True))
 
 
 def _state(values: Any, where: str) -> State:
-    found = _keys(values, {"clock_s", "process_s"}, set(STATE_LIMITS) | {"governor"}, where)
-    governor = _text(found.pop("governor", ""), "governor", where)
-    return State(values={k: _number(v, k, *STATE_LIMITS[k], where) for k, v in found.items()}, governor=governor)
+    found = keys(values, {"clock_s", "process_s"}, set(STATE_LIMITS) | {"governor"}, where)
+    governor = text(found.pop("governor", ""), "governor", where)
+    return State(values={k: number(v, k, *STATE_LIMITS[k], where) for k, v in found.items()}, governor=governor)
+
+
+Read = Callable[[dict[str, Any], int | None, str], dict[str, Any]]
+
+
+def _memory(document: dict[str, Any], queries: int | None, where: str) -> dict[str, Any]:
+    found = keys(document["memory"], {"peak_rss_bytes"}, {"pss_bytes"}, where)
+    return {key: int(number(value, key, 1, MAX_MEMORY_BYTES, where, whole=True)) for key, value in found.items()}
+
+
+def _latency(document: dict[str, Any], queries: int | None, where: str) -> dict[str, Any]:
+    return {"latency_ns": _times(document["latency_ns"], "latency_ns", where, queries)}
+
+
+def _cold(document: dict[str, Any], queries: int | None, where: str) -> dict[str, Any]:
+    times = {key: _time(document[key], key, where) for key in ("import_ns", "load_ns", "first_ns")}
+    share = document["resident"]
+    return {**times, "resident": None if share is None else number(share, "resident", 0, 1, where)}
+
+
+def _sustained(document: dict[str, Any], queries: int | None, where: str) -> dict[str, Any]:
+    windows = tuple(_window(values, where) for values in _list(document["windows"], "windows", MAX_WINDOWS, where))
+    return {"windows": windows, "latency_ns": _times(document["latency_ns"], "latency_ns", where)}
+
+
+def _window(values: Any, where: str) -> Window:
+    found = keys(values, {"end_s", "queries", "median_ns"}, {"temperature_c", "frequency_mhz"}, where)
+    state = {key: number(found[key], key, *STATE_LIMITS[key], where) for key in found.keys() & STATE_LIMITS.keys()}
+    return Window(
+        end_s=number(found["end_s"], "end_s", 0, 1e6, where),
+        queries=int(number(found["queries"], "queries", 1, 10**9, where, whole=True)),
+        median_ns=_time(found["median_ns"], "median_ns", where),
+        **state,
+    )
+
+
+def _duty(document: dict[str, Any], queries: int | None, where: str) -> dict[str, Any]:
+    late = int(number(document["late"], "late", 0, MAX_QUERIES, where, whole=True))
+    return {**_latency(document, queries, where), "late": late, "dense_ns": _times(document["dense_ns"], "dense_ns", where)}
+
+
+def _throughput(document: dict[str, Any], queries: int | None, where: str) -> dict[str, Any]:
+    streams = tuple(_times(values, "streams", where) for values in _list(document["streams"], "streams", MAX_STREAMS, where))
+    return {"streams": streams, "wall_ns": _time(document["wall_ns"], "wall_ns", where)}
+
+
+def _operators(document: dict[str, Any], queries: int | None, where: str) -> dict[str, Any]:
+    found = tuple(_operator(values, where) for values in _list(document["operators"], "operators", MAX_OPERATORS, where))
+    return {"operators": found, "whole_ns": _times(document["whole_ns"], "whole_ns", where)}
+
+
+def _operator(values: Any, where: str) -> OperatorTime:
+    """Names are the model's own, of any length and alphabet: they are made printable, not refused."""
+    found = keys(values, {"name", "type", "kernel", "ns"}, set(), where)
+    names = {key: found[key] for key in ("name", "type", "kernel")}
+    if not all(isinstance(name, str) for name in names.values()):
+        raise DeviceError(f"{where}: an operator of the answer has a name that is not a text")
+    shown = {key: printable(name) for key, name in names.items()}
+    return OperatorTime(**shown, ns=_times(found["ns"], "operators", where, least=0))
+
+
+STATES = {"before", "after"}
+MODES: dict[str, tuple[set[str], Read]] = {
+    "empty": ({"memory"}, _memory),
+    "memory": ({"memory"}, _memory),
+    "latency": ({"latency_ns"} | STATES, _latency),
+    "cold": ({"import_ns", "load_ns", "first_ns", "resident"} | STATES, _cold),
+    "sustained": ({"windows", "latency_ns"} | STATES, _sustained),
+    "duty": ({"latency_ns", "dense_ns", "late"} | STATES, _duty),
+    "throughput": ({"streams", "wall_ns"} | STATES, _throughput),
+    "operators": ({"operators", "whole_ns"}, _operators),
+}
+"""What each mode answers beside the common parts, and how that is read."""

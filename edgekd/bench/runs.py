@@ -10,12 +10,14 @@ from typing import Any
 from edgekd.artifact import files_of
 from edgekd.bench import harness
 from edgekd.bench.reply import Reply, RunFailed, parse
-from edgekd.bench.settings import Settings
-from edgekd.bench.transport import Transport
+from edgekd.bench.settings import WARM, Settings, Use
+from edgekd.bench.transports import Transport
 from edgekd.device import LOCAL, Device
 from edgekd.errors import DeviceError, MissingExtraError
 from edgekd.target import Target
 
+DEVICE_FILES = ("harness.py", "loops.py", "steady.py", "feeding.py", "page_cache.py")
+"""What edgekd itself puts beside a runner; they import nothing of edgekd."""
 LOAD_TIMEOUT_S = 120.0  # compiling a model for a phone's accelerator takes up to a minute
 
 
@@ -23,22 +25,35 @@ class Runs:
     """One model file on one device, at a transport: each pass is a fresh process there."""
 
     def __init__(
-        self, model: Path, device: Device, target: Target, transport: Transport, threads: int, settings: Settings
+        self,
+        model: Path,
+        device: Device,
+        target: Target,
+        transport: Transport,
+        threads: int,
+        settings: Settings,
+        use: Use = WARM,
+        tag: str = "",
     ) -> None:
+        """`tag` keeps the names of several models apart on one transport."""
         self.model, self.device, self.target, self.transport = model, device, target, transport
-        self.threads, self.settings = threads, settings
-        self.name = "model" + model.suffix
+        self.threads, self.settings, self.use = threads, settings, use
+        self.name, self.runner = f"model{tag}{model.suffix}", f"runner{tag}"
+        self.input_names = [f"input{tag}-{i}.npy" for i in range(len(use.inputs))]
 
     def push(self) -> None:
         """Put the harness, the runner and the model into the device's folder, under fixed names."""
         assert self.target.runner is not None  # unmeasurable() has said so otherwise
-        self.transport.push(Path(harness.__file__), "harness.py")
-        self.transport.push(self.target.runner, "runner.py")
+        for name in DEVICE_FILES:
+            self.transport.push(Path(harness.__file__).with_name(name), name)
+        self.transport.push(self.target.runner, f"{self.runner}.py")
+        for name, file in zip(self.input_names, self.use.inputs, strict=True):
+            self.transport.push(file, name)
         if self.model.is_dir():
             self.transport.push(self.model, self.name)
             return
         for _, file in files_of(self.model):
-            self.transport.push(file, "model" + file.suffix)
+            self.transport.push(file, Path(self.name).stem + file.suffix)
 
     def run(self, mode: str, share: dict[str, Any] | None = None) -> Reply:
         """One pass, of `Settings.shares` where the mode is `latency`.
@@ -50,15 +65,20 @@ class Runs:
         job = {
             "mode": mode,
             "model": self.name,
+            "runner": self.runner,
             "threads": self.threads,
+            "streams": self.use.streams,
+            "batch": self.use.batch,
             "seed": settings.seed,
-            "inputs": None,
+            "inputs": self.input_names or None,
+            "samples": self.use.samples,
             "warmup_queries": settings.warmup_queries,
             **(share or {}),
         }
         with _job_file(job) as file:
             self.transport.push(file, "job.json")
-        timeout_s = LOAD_TIMEOUT_S + 2 * settings.max_seconds + (queries or 0)  # a second for each query that must be made
+        each_s = 1 + (self.use.period_s if mode == "duty" else 0)  # for each query that must be made
+        timeout_s = LOAD_TIMEOUT_S + 2 * settings.max_seconds + each_s * (queries or 0)
         done = self.transport.run([self.transport.python, "harness.py", "job.json"], timeout_s)
         try:
             return parse(done, mode, where=self.device.name, queries=queries)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekd.bench import harness
+from edgekd.bench import feeding, harness
 from edgekd.bench.reply import Reply, RunFailed, parse
-from edgekd.bench.transport import Local
+from edgekd.bench.runs import DEVICE_FILES
+from edgekd.bench.transports.local import Local
 
 RUNNER = """
 import numpy as np
@@ -30,6 +31,10 @@ JOB = {
     "threads": 1,
     "seed": 0,
     "inputs": None,
+    "samples": None,
+    "runner": "runner",
+    "streams": 1,
+    "batch": None,
     "warmup_queries": 2,
     "queries": None,
     "min_queries": 5,
@@ -44,7 +49,8 @@ class Board:
 
     def __init__(self, local: Local, folder: Path) -> None:
         self.local, self.folder = local, folder
-        local.push(Path(harness.__file__), "harness.py")
+        for name in DEVICE_FILES:
+            local.push(Path(harness.__file__).with_name(name), name)
 
     def put(self, name: str, content: str | bytes) -> None:
         file = self.folder / name
@@ -68,14 +74,22 @@ def board(tmp_path: Path) -> Iterator[Board]:
     local.close()
 
 
-def test_is_python_3_8_and_imports_only_what_boards_have() -> None:
-    """The syntax is that of Python 3.8; outside functions only the standard library is imported, inside also numpy and runner."""
-    tree = ast.parse(Path(harness.__file__).read_text(), feature_version=(3, 8))
+@pytest.mark.parametrize("name", DEVICE_FILES)
+def test_is_python_3_8_and_imports_only_what_boards_have(name: str) -> None:
+    """The syntax is Python 3.8's; what is imported is the standard library, numpy, and the files that lie beside it."""
+    tree = ast.parse(Path(harness.__file__).with_name(name).read_text(), feature_version=(3, 8))
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert names - sys.stdlib_module_names == {"numpy", "runner"}
-    top = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
-    assert top <= sys.stdlib_module_names
+    assert {name.split(".")[0] for name in names} - sys.stdlib_module_names <= {
+        "numpy",
+        *(file.removesuffix(".py") for file in DEVICE_FILES),
+    }
+
+
+def test_the_harness_can_fail_before_numpy_is_there() -> None:
+    """A board without numpy hears so in an answer: at its top the harness imports the standard library only."""
+    tree = ast.parse(Path(harness.__file__).read_text())
+    assert {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names} <= sys.stdlib_module_names
 
 
 def test_exact_queries(board: Board) -> None:
@@ -172,7 +186,7 @@ def test_random_inputs_have_the_model_s_types() -> None:
     """8-bit integers take their whole range, wider integers are valid indices, floats are normal; a free batch is 1."""
     rng = np.random.default_rng(0)
     specs = [{"name": "x", "shape": [None, 4000], "dtype": kind} for kind in ("int8", "uint8", "int64", "bool", "float16")]
-    made = {s["dtype"]: harness.random_input(rng, np.dtype(str(s["dtype"])), harness.fixed_shape(s)) for s in specs}
+    made = {s["dtype"]: feeding.random_input(rng, np.dtype(str(s["dtype"])), feeding.fixed_shape(s)) for s in specs}
     assert {kind: (a.shape, str(a.dtype)) for kind, a in made.items()} == {kind: ((1, 4000), kind) for kind in made}
     ranges = [(int(made[kind].min()), int(made[kind].max())) for kind in ("int8", "uint8", "int64")]
     assert ranges == [(-128, 127), (0, 255), (0, 1)]
@@ -182,15 +196,17 @@ def test_random_inputs_have_the_model_s_types() -> None:
 def test_seeded_inputs_repeat() -> None:
     """The same seed gives the same inputs, another seed others."""
     spec = [{"name": "x", "shape": (1, 8), "dtype": "float32"}]
-    first, again, other = (harness.make_inputs(spec, {"inputs": None, "seed": seed}, "") for seed in (1, 1, 2))
-    assert first[0].tolist() == again[0].tolist() != other[0].tolist()
+    first, again, other = (
+        feeding.make_batches(spec, {"inputs": None, "seed": seed, "batch": None}, "")[0][0] for seed in (1, 1, 2)
+    )
+    assert first.tolist() == again.tolist() != other.tolist()
 
 
 @pytest.mark.parametrize("shape", [[1, "width"], [1, -1, 3], [1, None]])
 def test_a_free_dimension_is_refused(shape: list[Any]) -> None:
     """A model whose size is open has no latency of its own: only the batch may be free."""
     with pytest.raises(ValueError, match="'x' has a free dimension"):
-        harness.fixed_shape({"name": "x", "shape": shape})
+        feeding.fixed_shape({"name": "x", "shape": shape})
 
 
 def test_facts_of_a_board_are_read_where_they_are(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 from edgekd.bench import procedure
 from edgekd.bench.meters import Rapl
 from edgekd.bench.procedure import profile
+from edgekd.bench.runs import DEVICE_FILES
 from edgekd.bench.settings import Settings
-from edgekd.bench.transport import Completed
+from edgekd.bench.transports import Completed
 from edgekd.device import Device, find_device
 from edgekd.errors import DeviceError, InputError, StageError
 from edgekd.null_target import LinearModule, NullTarget
@@ -128,7 +129,7 @@ def test_a_remote_device_is_measured_by_the_same_files(tmp_path: Path) -> None:
     """Harness, runner and model are pushed once under fixed names, and a job for each of three passes a round."""
     device = Scripted()
     found = profile(build(tmp_path), PI, target=TARGET, transport=device, settings=SMALL)
-    assert device.pushed == ["harness.py", "runner.py", "model.npz"] + ["job.json"] * 6
+    assert device.pushed == [*DEVICE_FILES, "runner.py", "model.npz"] + ["job.json"] * 6
     assert found.latency_ms.values == (2.0,) * 20
     assert found.peak_memory_bytes.values == (3_000_000.0,) * 2
     assert found.energy_mj.reason == "no energy meter for raspberry-pi-5"

@@ -129,6 +129,7 @@ def verify(run: Annotated[Path, typer.Argument(help="A run's folder.")], json_fi
 def bench(
     model: Annotated[Path, typer.Argument(help="An .onnx, .tflite, .xml or .mlpackage.")],
     device: Annotated[str, typer.Option(help="A profile's name.")] = "local",
+    connect: Annotated[str | None, typer.Option(help="Where the device is: ssh:HOST or adb:SERIAL.")] = None,
     target: Annotated[str | None, typer.Option(help="Runtime; by the file's suffix if not given.")] = None,
     threads: Annotated[int, typer.Option(min=1)] = 1,
     queries: Annotated[int | None, typer.Option(min=1, help="Exactly so many timed queries.")] = None,
@@ -138,7 +139,7 @@ def bench(
     from edgekd.bench.measure import measure_model
     from edgekd.report.bench_text import bench_text
 
-    record = measure_model(model, device=device, target=target, threads=threads, queries=queries)
+    record = measure_model(model, device=device, connect=connect, target=target, threads=threads, queries=queries)
     put(json_file, record)
     say(bench_text(record))
 

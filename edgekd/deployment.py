@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgekd.bench.transports.book import find_address
 from edgekd.device import Device, find_device
 from edgekd.errors import InputError
 from edgekd.plugins import find_target
@@ -71,5 +72,5 @@ def resolve(deploy: Deploy) -> Deployment:
         precisions=tuple(sorted((p for p in asked if not reasons[str(p)]), key=lambda p: (-p.weights, -p.activations))),
         budget=deploy.budget,
         threads=deploy.threads,
-        connect=deploy.connect,
+        connect=find_address(device.name, deploy.connect),
     )

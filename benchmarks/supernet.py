@@ -239,12 +239,14 @@ def alone(out: Path, seed: int) -> None:
     """The students that the joint run selected, each trained from scratch for its share of the joint run's cost."""
     report, folder = joint(out, seed), out / f"joint-{seed}"
     values = {trial["candidate"]: trial["values"] for trial in report["trials"]}
-    chosen = [entry["candidate"] for entry in report["selected"]]
-    share = (total(report) - shipping_seconds(folder)) / len(set(chosen))
-    for name in dict.fromkeys(chosen):
+    targets = [deploy["target"] for deploy in raw_project(seed)["deploy"]]
+    chosen = {targets.index(entry["target"]): entry["candidate"] for entry in report["selected"]}
+    names = list(dict.fromkeys(chosen.values()))
+    share = (total(report) - shipping_seconds(folder)) / len(names)
+    for name in names:
         epochs = round(share / trained_seconds(folder, name))
         candidate = Candidate.of(raw_project(seed)["students"]["family"], values[name])
-        wanted = [index for index, other in enumerate(chosen) if other == name]
+        wanted = [index for index, other in chosen.items() if other == name]
         found = separately(out / f"alone-{seed}" / name, separate_project(seed, epochs), candidate, wanted)
         print(f"alone-{seed} {name}: {epochs} epochs, {found['seconds']:.0f} s of {share:.0f}")
 

@@ -28,8 +28,11 @@ def finish(run: "Run", outcome: Outcome) -> None:
             for trial in found:
                 train(run, outcome, trial)
             build_best(run, outcome)
+        for deployment in outcome.open_deployments:
+            outcome.select(run, deployment)
     for deployment in outcome.open_deployments:
-        outcome.select(run, deployment)
+        if deployment not in outcome.served:
+            outcome.explain(run, deployment)
 
 
 def train(run: "Run", outcome: Outcome, trial: TrialRecord) -> None:
@@ -62,7 +65,8 @@ def build_best(run: "Run", outcome: Outcome) -> None:
         offer: TrialRecord | None = trial
         while offer is not None:
             build_one(run, offer, deployment)
-            offer = None if outcome.served(deployment) else next(waiting[deployment], None)
+            outcome.select(run, deployment)
+            offer = None if outcome.within(deployment) else next(waiting[deployment], None)
 
 
 def offers(run: "Run", outcome: Outcome, deployment: Deployment) -> Iterator[TrialRecord]:

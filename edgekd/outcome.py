@@ -112,7 +112,12 @@ class Outcome:
     @property
     def waiting(self) -> list[Deployment]:
         """Those that nothing was built for yet that is verified and within the budget's costs."""
-        return [deployment for deployment in self.open_deployments if not self.served(deployment)]
+        return [deployment for deployment in self.open_deployments if not self.within(deployment)]
+
+    @property
+    def served(self) -> list[Deployment]:
+        """Those that something ships to."""
+        return [deployment for deployment, _, _ in self.selected]
 
     def finalists(self, count: int) -> list[TrialRecord]:
         """What to train in full next: the best untried candidate of each waiting deployment, by turns the next up to `count`.
@@ -128,22 +133,26 @@ class Outcome:
                     chosen[trial.candidate.id] = trial
         return [trial for trial in self.ranked if trial.candidate.id in chosen]
 
-    def served(self, deployment: Deployment) -> bool:
+    def within(self, deployment: Deployment) -> bool:
         """Whether an artifact is verified and within the budget's costs."""
         built = [r for t in self.trials for r in t.artifacts if _is_for(r, deployment)]
         return any(r["failure"] is None and not over_budget(r, deployment.budget) for r in built)
 
     def select(self, run: "Run", deployment: Deployment) -> None:
-        """Choose what ships to a deployment, or say what keeps everything from it."""
+        """Choose what ships to a deployment, of what is built; nothing where nothing holds its budget when measured again."""
         built = [(trial, record) for trial in self.trials for record in trial.artifacts if _is_for(record, deployment)]
         verified = [record for _, record in built if record["failure"] is None]
-        while (best := choose(verified, deployment.budget)) is not None:
+        while deployment not in self.served and (best := choose(verified, deployment.budget)) is not None:
             trial = next(trial for trial, record in built if record is best)
             best |= run.confirm(best, trial.candidate, deployment)
             if best["within_budget"]:
                 trial.status = "selected"
                 self.selected.append((deployment, trial, best))
-                return
+
+    def explain(self, run: "Run", deployment: Deployment) -> None:
+        """Say what keeps everything that was built from a deployment to which nothing ships."""
+        built = [record for trial in self.trials for record in trial.artifacts if _is_for(record, deployment)]
+        verified = [record for record in built if record["failure"] is None]
         if verified and all(over_budget(record, deployment.budget) for record in verified):
             self.infeasible(deployment, *smallest_reachable(verified, deployment.budget))
         elif verified:
@@ -159,9 +168,8 @@ class Outcome:
 
     def nothing_passed(self) -> str:
         """Why a deployment has neither an artifact nor an infeasible budget; empty where none is so."""
-        served = [deployment for deployment, _, _ in self.selected]
         for deployment in self.open_deployments:
-            if deployment in served:
+            if deployment in self.served:
                 continue
             failures = [r["failure"] for t in self.trials for r in t.artifacts if _is_for(r, deployment)]
             failures += [t.failure for t in self.trials] + [

@@ -17,7 +17,7 @@ from edgekd.errors import InfeasibleError, NothingPassedError
 from edgekd.finish import finish
 from edgekd.outcome import Outcome, TrialRecord
 from edgekd.project import Project
-from edgekd.search.budget import smallest_reachable, violation
+from edgekd.search.budget import smallest_reachable, violation, with_least_leeway
 from edgekd.search.proposer import Proposer
 from edgekd.store import Store
 from edgekd.workers import Here, Workers
@@ -91,7 +91,7 @@ def screen_smallest(run: "Run", outcome: Outcome) -> None:
     for deployment in run.deployments:
         run.console.say(f"screening {candidate.id} for {deployment.label}")
         records = run.screen(candidate, deployment)
-        built = [record for record in records if record["failure"] is None]
+        built = [with_least_leeway(record) for record in records if record["failure"] is None]
         if built and not any(record["fits"] for record in records):
             over, text = smallest_reachable(built, deployment.budget)
             outcome.infeasible(deployment, over, text)

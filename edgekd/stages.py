@@ -28,7 +28,7 @@ from edgekd.distill.training import Training
 from edgekd.errors import StageError
 from edgekd.fidelity_report import artifact_fidelity, student_fidelity
 from edgekd.project import Project
-from edgekd.search.budget import figures, least_accuracy, leeway_of, over_budget, unmeasured
+from edgekd.search.budget import figures, least_accuracy, leeway_of, over_budget, unmeasured, with_least_leeway
 from edgekd.search.proposer import Trial
 from edgekd.search.supernet import Supernet
 from edgekd.store import Store
@@ -150,7 +150,7 @@ class Run:
         key = {**deployment.key, "candidate": candidate.id, "precision": str(precision)}
         record: Record = self.store.once("screen", key, lambda: self._screen(candidate, deployment, precision))
         record |= {"device": deployment.device.name, "target": deployment.target.name, "precision": str(precision)}
-        record["fits"] = record["failure"] is None and not over_budget(record, deployment.budget)
+        record["fits"] = record["failure"] is None and not over_budget(with_least_leeway(record), deployment.budget)
         return record
 
     def _screen(self, candidate: Candidate, deployment: Deployment, precision: Precision) -> Record:

@@ -1,7 +1,7 @@
 """A profile against a budget: what is over, what could not be measured, what is the smallest that was reached."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekd.bench.statistics import latency_at
@@ -46,6 +46,17 @@ def leeway_of(one: dict[str, Any], other: dict[str, Any], budget: Budget) -> dic
         limit: (value, figures(other, budget)[limit]) for limit, value in figures(one, budget).items() if limit != "size_bytes"
     }
     return {limit: max(LEAST_LEEWAY, max(a, b) / min(a, b) - 1) for limit, (a, b) in pairs.items() if a and b}
+
+
+def held(budget: Budget) -> Budget:
+    """The budget less the least leeway: what a student must measure within to be worth a full training."""
+    limits = {limit: getattr(budget, limit) for limit in UNITS if limit != "size_bytes"}
+    return replace(budget, **{limit: allowed / (1 + LEAST_LEEWAY) for limit, allowed in limits.items() if allowed is not None})
+
+
+def with_least_leeway(record: dict[str, Any]) -> dict[str, Any]:
+    """What was measured once, as it is held against a budget."""
+    return {**record, "leeway": {limit: LEAST_LEEWAY for limit in UNITS if limit != "size_bytes"}}
 
 
 def over_budget(record: dict[str, Any], budget: Budget) -> list[Over]:

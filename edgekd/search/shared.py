@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekd.deployment import Deployment
 from edgekd.outcome import Outcome, TrialRecord
+from edgekd.search.budget import held
 from edgekd.search.costing import Costing
 from edgekd.search.evolution import evolve
 from edgekd.search.front import Point, over
@@ -135,9 +136,9 @@ def refine(run: "Run", costing: Costing, found: Shared) -> None:
 
 
 def settle(run: "Run", found: Shared, label: str, wanted: int) -> None:
-    """Measure the best rated students that should fit, until as many as are wanted as finalists really do."""
+    """Measure the best rated students that should hold the budget, until as many as are wanted as finalists really do."""
     costings = found.costings[label]
-    budget = costings[0].deployment.budget
+    budget = held(costings[0].deployment.budget)
     misses = 0
     while misses < MOST_MISSES:
         fitting = sorted((p for p in found.points(label) if not over(p, budget)), key=_rank(found))

@@ -19,7 +19,7 @@ source = "digits"
 [teacher]
 model = "builtin:digits"
 [distill]
-epochs = 5
+epochs = 16
 views = 2
 threads = 1
 [students]
@@ -134,4 +134,4 @@ def test_the_free_space_is_searched_by_evolution(tmp_path: Path) -> None:
 def test_what_a_supernet_cannot_do_is_refused_before_any_work(tmp_path: Path) -> None:
     """Another scheme and tuning are of separate trainings."""
     with pytest.raises(InputError, match="scheme"):
-        distill(project(("epochs = 5", 'epochs = 5\nscheme = "chain"')), tmp_path / "run")
+        distill(project(("epochs = 16", 'epochs = 16\nscheme = "chain"')), tmp_path / "run")

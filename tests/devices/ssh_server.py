@@ -10,6 +10,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -72,7 +73,7 @@ class Board:
             "PidFile none",
             "UseDNS no",
             "PrintMotd no",
-            f"SetEnv HOME={self.home}",
+            f"SetEnv HOME={self.home} PATH={Path(sys.executable).parent}:/usr/bin:/bin",
         ]
 
     def sessions(self) -> list[int]:
@@ -135,6 +136,16 @@ class Lab:
         common += [f"  UserKnownHostsFile {self.folder / 'known_hosts'}", "  GlobalKnownHostsFile none"]
         (self.folder / "config").write_text("\n".join([*entries, *common, ""]))
         (self.folder / "known_hosts").write_text("\n".join([*known, ""]))
+
+    def enter(self, monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+        """The test's own ssh, and its own folder for locks and settings."""
+        monkeypatch.setenv("PATH", f"{self.bin}:{os.environ['PATH']}")
+        for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+            monkeypatch.setenv(name, str(state / name.lower()))
+
+    def python(self, script: str) -> int:
+        """Exit code of a script in a process of its own."""
+        return subprocess.run([sys.executable, "-c", script], stdin=subprocess.DEVNULL, check=False).returncode
 
     def stop(self) -> None:
         for board in self.boards.values():

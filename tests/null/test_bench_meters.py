@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekd.bench.files import Here
 from edgekd.bench.meters import Rapl
 from edgekd.device import Device, probe
 from edgekd.errors import DeviceError
@@ -67,13 +68,26 @@ def test_a_root_only_counter_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Where only root may read the counter the reason says what to do."""
     domain(tmp_path, "intel-rapl:0", "package-0", 1)
 
-    def refuse(self: Path, *_: object, **__: object) -> str:
-        if self.name == "energy_uj":
-            raise PermissionError(13, "Permission denied")
-        return "package-0"
+    read = Here.read
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    def refuse(self: Here, path: str) -> str:
+        if path.endswith("energy_uj"):
+            raise PermissionError(13, "Permission denied")
+        return read(self, path)
+
+    monkeypatch.setattr(Here, "read", refuse)
     assert "readable by root only" in str(Rapl(tmp_path).unavailable(LOCAL_DEVICE))
+
+
+def test_the_same_package_is_never_added_twice(tmp_path: Path) -> None:
+    """intel-rapl-mmio shows package 0 a second time: it is not read."""
+    first = domain(tmp_path, "intel-rapl:0", "package-0", 0)
+    second = domain(tmp_path, "intel-rapl-mmio:0", "package-0", 0)
+    meter = Rapl(tmp_path)
+    meter.start()
+    set_energy(first, 2_000_000)
+    set_energy(second, 2_000_000)
+    assert meter.stop() == pytest.approx(2.0)
 
 
 def test_another_device_has_no_meter_here(tmp_path: Path) -> None:

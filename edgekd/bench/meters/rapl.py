@@ -1,96 +1,64 @@
-"""Energy sensors. One that is not there, or cannot be read, says why: energy is never guessed."""
+"""Processor packages of a PC or server, through Linux's powercap tree.
 
-import time
+Format: Linux Documentation/power/powercap/powercap.rst; ABI in Documentation/ABI/testing/sysfs-class-powercap.
+"""
+
 from pathlib import Path
-from typing import Protocol
 
-from edgekd.device import Device
-from edgekd.errors import DeviceError
+from edgekd.bench.files import Files, Here, text_of
+from edgekd.bench.meters.polling import CounterTotal, joules_of
+from edgekd.device import LOCAL, Device
 
-
-class Meter(Protocol):
-    name: str
-
-    def unavailable(self, device: Device) -> str | None:
-        """Why this meter cannot measure the device, or None where it can."""
-        ...
-
-    def start(self) -> None: ...
-
-    def stop(self) -> float:
-        """Joules since `start`. Raises DeviceError where the sensor is lost."""
-        ...
+TREE = "/sys/class/powercap"
+POLL_S = 10.0
+"""The smallest range in use is 65.5 kJ (32 bits of 15.3 µJ): ten seconds of it would need 6.5 kW."""
 
 
 class Rapl:
-    """Processor packages of this machine, through Linux's powercap tree.
+    """Only domains named `package-*` are added up: core, uncore and dram lie inside or beside them, and psys holds them all.
 
-    Only domains named `package-*` are added up: core, uncore and dram lie inside or beside them, and psys holds them all.
-    A counter wraps at `max_energy_range_uj` (262 kJ on common parts: minutes at full power), which one interval may do
-    once. What is read is the whole socket, other processes included.
-
-    Source: Linux Documentation/power/powercap/powercap.rst; readable by root only since CVE-2020-8694.
+    `intel-rapl-mmio` shows the same packages a second time and is not read. A counter wraps at `max_energy_range_uj`
+    (minutes at full power): it is polled more often than that. What is read is the whole socket, other processes included.
+    Readable by root only since CVE-2020-8694.
     """
 
     name = "rapl"
+    resolution_j = 6.1e-5  # a step of the counter, 2^-14 J, on Intel's clients; the register steps every millisecond
 
-    def __init__(self, root: Path = Path("/sys/class/powercap")) -> None:
-        self._root = root
-        self._begun: dict[Path, int] = {}
+    def __init__(self, root: Path = Path(TREE), *, files: Files | None = None) -> None:
+        """`root` is a powercap tree of this machine; `files` says where else to read one."""
+        self._files, self._tree = (Here(), str(root)) if files is None else (files, TREE)
+        self._local = files is None or files.here
+        self._total: CounterTotal | None = None
 
     def unavailable(self, device: Device) -> str | None:
-        if device.name != "local":
+        if self._local and device.name != LOCAL:
             return f"no energy meter for {device.name}"
         packages = self._packages()
         if not packages:
             return "no energy sensor: this machine has no RAPL package domain (virtual machines hide it)"
         try:
-            for package in packages:
-                _counter(package / "energy_uj"), _counter(package / "max_energy_range_uj")
+            self._read(packages)
         except PermissionError:
-            return f"{packages[0] / 'energy_uj'} is readable by root only: run as root, or grant read access"
+            return f"{packages[0]}/energy_uj is readable by root only: run as root, or grant read access"
         except (OSError, ValueError):
             return f"{packages[0]} cannot be read as a RAPL domain"
         return None
 
     def start(self) -> None:
-        self._begun = self._read()
+        self._total = CounterTotal(lambda: self._read(self._packages()), 1e-6, POLL_S)
 
     def stop(self) -> float:
-        now = self._read()
-        if now.keys() != self._begun.keys():
-            raise DeviceError("local: a RAPL domain appeared or vanished while measuring")
-        return sum(self._used(package, now[package]) for package in now) / 1e6
+        total, self._total = self._total, None
+        return joules_of(total)
 
-    def _used(self, package: Path, now: int) -> int:
-        used = now - self._begun[package]
-        return used if used >= 0 else used + _counter(package / "max_energy_range_uj")
+    def _read(self, packages: list[str]) -> dict[str, tuple[int, int | None]]:
+        found: dict[str, tuple[int, int | None]] = {}
+        for package in packages:
+            count, limit = (int(self._files.read(f"{package}/{name}")) for name in ("energy_uj", "max_energy_range_uj"))
+            found[package] = (count, limit)
+        return found
 
-    def _read(self) -> dict[Path, int]:
-        try:
-            return {package: _counter(package / "energy_uj") for package in self._packages()}
-        except (OSError, ValueError) as error:
-            raise DeviceError(f"local: the energy sensor was lost: {error}") from error
-
-    def _packages(self) -> list[Path]:
-        return sorted(p for p in self._root.glob("intel-rapl:*") if _name(p).startswith("package"))
-
-
-def _name(domain: Path) -> str:
-    try:
-        return (domain / "name").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _counter(file: Path) -> int:
-    return int(file.read_text())
-
-
-def idle_watts(meter: Meter, seconds: float) -> float:
-    """Power of the machine with nothing of ours running, in W: what is subtracted from a run."""
-    begin = time.perf_counter()
-    meter.start()
-    time.sleep(seconds)
-    joules = meter.stop()
-    return joules / (time.perf_counter() - begin)
+    def _packages(self) -> list[str]:
+        domains = [f"{self._tree}/{name}" for name in self._files.names(self._tree) if name.startswith("intel-rapl:")]
+        return [domain for domain in domains if text_of(self._files, f"{domain}/name").startswith("package")]

@@ -79,11 +79,6 @@ def elastic_axes(family: Family, input_shape: tuple[int, ...], coupled: bool) ->
     return axes
 
 
-def smallest(family: str, space: Mapping[str, tuple[Scalar, ...]]) -> Candidate:
-    """The candidate with the cheapest value on every axis: what it cannot meet, none can."""
-    return Candidate.of(family, {axis: values[0] for axis, values in space.items()})
-
-
 def image_size(candidate: Candidate, input_shape: tuple[int, ...]) -> tuple[int, int] | None:
     """(height, width) that this candidate's images are resized to; None where it takes them as they are."""
     size = candidate.values.get("input_size")

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgekd.errors import InputError, MissingExtraError
-from edgekd.students import elastic_axes, find_family, resized_shape, restricted, smallest
+from edgekd.students import elastic_axes, find_family, resized_shape, restricted
 from edgekd.students.program import build_student, count_params, weights_hash
 from edgekd.students.sharing import Cutter
 from edgekd.students.space import ENUMERABLE, Space
@@ -38,7 +38,7 @@ def contract(shape: tuple[int, ...]) -> Contract:
 def single_changes(family: str, shape: tuple[int, ...]) -> list[Candidate]:
     """The smallest candidate, and all that differ from it on one axis."""
     space = find_family(family).space(shape)
-    least = smallest(family, space).values
+    least = Space(family=family, axes=space).smallest.values
     changes = [least] + [{**least, axis: value} for axis, values in space.items() for value in values[1:]]
     return [Candidate.of(family, values) for values in changes]
 
@@ -92,7 +92,7 @@ def test_the_smallest_is_the_smallest(family: str, shape: tuple[int, ...]) -> No
 def test_the_seed_decides_the_weights(family: str) -> None:
     """The same seed gives the same bits, another seed others."""
     shape = SHAPES[family][0]
-    least = smallest(family, find_family(family).space(shape))
+    least = Space(family=family, axes=find_family(family).space(shape)).smallest
     hashes = [weights_hash(built(least, shape, seed).state_dict()) for seed in (0, 0, 1)]
     assert hashes[0] == hashes[1] != hashes[2]
 
@@ -162,7 +162,7 @@ def test_a_student_of_fewer_heads_is_the_larger_one_without_the_others(family: s
 
 def test_text_knows_padding_and_rare_tokens() -> None:
     """Padding changes nothing; a token beyond the vocabulary reads as the unknown one; texts are cut at `length`."""
-    values = smallest("text", find_family("text").space((1, 1, 24))).values | {"vocabulary": 1000, "length": 24}
+    values = Space(family="text", axes=find_family("text").space((1, 1, 24))).smallest.values | {"vocabulary": 1000, "length": 24}
     student = built(Candidate.of("text", values), (1, 1, 24))
     tokens = torch.zeros(1, 1, 1, 24)
     tokens[..., :5] = torch.tensor([7.0, 999, 3, 1000, 40_000])
@@ -180,7 +180,7 @@ def test_text_knows_padding_and_rare_tokens() -> None:
 
 def test_patches_reach_over_the_border() -> None:
     """A picture that patches do not divide is seen whole: its last pixel counts."""
-    values = smallest("vit", find_family("vit").space((1, 28, 28))).values | {"patch": 8, "input_size": 28}
+    values = Space(family="vit", axes=find_family("vit").space((1, 28, 28))).smallest.values | {"patch": 8, "input_size": 28}
     student = built(Candidate.of("vit", values), (1, 28, 27))
     sample = torch.zeros(1, 1, 28, 27)
     changed = sample.clone()

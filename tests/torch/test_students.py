@@ -8,9 +8,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgekd.errors import InputError
-from edgekd.students import FAMILIES, find_family, resized_shape, restricted, smallest
+from edgekd.students import FAMILIES, find_family, resized_shape, restricted
 from edgekd.students.layers import channels
 from edgekd.students.program import build_student, count_params, make_program, weights_hash
+from edgekd.students.space import Space
 from edgekd.types import Candidate, Contract, Scalar
 
 torch.set_num_threads(1)
@@ -24,7 +25,7 @@ def contract(shape: tuple[int, ...]) -> Contract:
 def single_changes(family: str, shape: tuple[int, ...]) -> list[Candidate]:
     """The smallest candidate, and all that differ from it on one axis."""
     space = find_family(family).space(shape)
-    least = smallest(family, space).values
+    least = Space(family=family, axes=space).smallest.values
     changes = [least] + [{**least, axis: value} for axis, values in space.items() for value in values[1:]]
     return [Candidate.of(family, values) for values in changes]
 
@@ -87,7 +88,7 @@ def test_the_smallest_is_the_smallest(family: str, shape: tuple[int, ...]) -> No
 
 def test_the_seed_decides_the_weights() -> None:
     """The same seed gives the same bits, another seed others, and torch's own generator is left alone."""
-    candidate = smallest("resnet", find_family("resnet").space((1, 8, 8)))
+    candidate = Space(family="resnet", axes=find_family("resnet").space((1, 8, 8))).smallest
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
@@ -102,7 +103,7 @@ def test_a_program_says_what_it_takes() -> None:
     sizes = space["input_size"]
     assert sizes == (20, 28)
     for size, expected in ((20, (20, 20)), (28, None)):
-        candidate = Candidate.of("mbconv", {**smallest("mbconv", space).values, "input_size": size})
+        candidate = Candidate.of("mbconv", {**Space(family="mbconv", axes=space).smallest.values, "input_size": size})
         program = make_program(built(candidate, (1, 28, 28)), candidate, contract((1, 28, 28)))
         assert program.input_shape == (1, size, size)
         assert program.contract.image_size == expected

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from edgekd.emulate.boards import Board, Processor
 
-CPUINFO = "board/cpuinfo"
-"""In the root; laid over /proc/cpuinfo where the board runs."""
 MARK = "(emulated, qemu-user)"
 """At the end of the model's name, so that no figure of such a board can pass for one of the real board."""
 
@@ -54,11 +52,10 @@ def sysfs(board: Board) -> dict[str, str]:
     return files
 
 
-def write_faces(root: Path, board: Board, processor: Processor) -> None:
-    """Write all of it into a root."""
+def write_faces(root: Path, board: Board) -> None:
+    """Write what is below /sys into a root."""
     files = {f"sys/{name}": f"{text}\n" for name, text in sysfs(board).items()}
     files["sys/firmware/devicetree/base/model"] = f"{model_line(board)}\0"
-    files[CPUINFO] = cpuinfo(board, processor)
     for name, text in files.items():
         place = root / name
         place.parent.mkdir(parents=True, exist_ok=True)

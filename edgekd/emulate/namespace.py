@@ -15,6 +15,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
+from typing import Any
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
@@ -24,26 +26,26 @@ DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def check(result, what):
+def check(result: int, what: str) -> None:
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def mount(source, target, kind=None, flags=0, data=None):
+def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
     texts = [None if text is None else text.encode() for text in (source, target, kind, data)]
     result = libc.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3])
     check(result, f"mount {kind or 'bind'} {target}")
 
 
-def die_with_parent(parent):
+def die_with_parent(parent: int) -> None:
     """End when the parent does, however it ends. Set after every change of ids: the kernel forgets it then."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
-def mount_all(description):
+def mount_all(description: dict[str, Any]) -> None:
     """Everything that is mounted in the board's root, then that root in place of the host's."""
     root = description["root"]
     mount(None, "/", None, MS_REC | MS_PRIVATE)
@@ -65,7 +67,7 @@ def mount_all(description):
     os.chdir("/")
 
 
-def start(service):
+def start(service: dict[str, Any]) -> int:
     """Start one of the board's programs; its standard output and error go where the description said."""
     pid = os.fork()
     if pid:
@@ -75,13 +77,14 @@ def start(service):
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.dup2(service["fd"], 1)
         os.dup2(service["fd"], 2)
+        os.closerange(3, 256)  # the lock of the board's folder, and the logs of its other programs
         os.execve(service["argv"][0], service["argv"], service["env"])
     except OSError as error:
         os.write(2, f"{service['argv'][0]}: {error}\n".encode())
     os._exit(127)
 
 
-def be_first(description, parent):
+def be_first(description: dict[str, Any], parent: int) -> None:
     """Be pid 1: set up, start the programs, reap. The board ends with the first of them that ends."""
     die_with_parent(parent)
     libc.sethostname(b"edgekd-board", 12)
@@ -98,11 +101,9 @@ def be_first(description, parent):
             os._exit(code if code >= 0 else 128 - code)
 
 
-def keep(description, unshared, mapped, holder):
+def keep(description: dict[str, Any], unshared: int, mapped: int, holder: int) -> None:
     """Enter the namespaces, wait for the ids, and wait for pid 1."""
-    check(
-        libc.unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC), "unshare (user namespaces)"
-    )
+    check(libc.unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC), "unshare (user namespaces)")
     os.write(unshared, b"x")
     if not os.read(mapped, 1):
         os._exit(1)
@@ -113,7 +114,7 @@ def keep(description, unshared, mapped, holder):
     os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)
 
 
-def guarded(function, *arguments):
+def guarded(function: Callable[..., None], *arguments: Any) -> None:
     """Errors of set-up go to the holder's standard error as one line; 126 tells them from the programs' own codes."""
     try:
         function(*arguments)
@@ -122,7 +123,7 @@ def guarded(function, *arguments):
     os._exit(126)
 
 
-def main():
+def main() -> None:
     with open(sys.argv[1]) as file:
         description = json.load(file)
     holder = os.getpid()

@@ -13,8 +13,6 @@
  * COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE,
  * ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
  *
- * Preloaded into the QEMU that runs adbd. adbd asks nobody who they are and listens on every interface and on AF_VSOCK: here
- *
  * A plugin for QEMU's user mode that counts the guest's instructions between marks. A program marks a point by the system call
  * getpgid(0x5A5A00 | k), k from 0 to 255, which fails with ESRCH and does nothing anywhere else. At each mark, and at the end,
  * one line is appended to the file of the argument `out`:

@@ -28,11 +28,18 @@ EXCLUDED = (
     *("/usr/lib/python3.11/pydoc_data/*", "/usr/lib/python3.11/idlelib/*", "/usr/lib/python3.11/lib2to3/*"),
     *("/usr/bin/perl*", "/usr/bin/dpkg*", "/usr/bin/apt*", "/usr/bin/localedef", "/usr/lib/*/libicu*", "/usr/lib/*/libgprofng*"),
 )
-FOLDERS = ("board", "data/local/tmp", "dev/pts", "dev/shm", "opt", "plugin", "proc", "run/sshd", "sys", "tmp", "var/log", "work")
+FOLDERS = ("data/local/tmp", "dev/pts", "dev/shm", "opt", "plugin", "proc", "run/sshd", "sys", "tmp", "var/log", "work")
+PLUGINS = ("roi", "loopback")
+"""The host's libraries for QEMU (`native.py`) that a board sees as /plugin/NAME.so."""
 DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 HOST_LIBRARIES = ("lib64", "lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
 """Where the host's libraries are laid over for a QEMU that is linked dynamically; Debian's names for ARM do not collide."""
-LINKS = {"dev/fd": "/proc/self/fd", "dev/stdin": "/proc/self/fd/0", "dev/stdout": "/proc/self/fd/1", "dev/stderr": "/proc/self/fd/2"}
+LINKS = {
+    "dev/fd": "/proc/self/fd",
+    "dev/stdin": "/proc/self/fd/0",
+    "dev/stdout": "/proc/self/fd/1",
+    "dev/stderr": "/proc/self/fd/2",
+}
 LINKS |= {"dev/ptmx": "pts/ptmx", "usr/bin/python": "python3"}
 
 
@@ -72,9 +79,9 @@ def _finish(root: Path) -> None:
         shutil.rmtree(root / name, ignore_errors=True)
     for name in (*FOLDERS, *HOST_LIBRARIES):
         (root / name).mkdir(parents=True, exist_ok=True)
-    for name in DEVICES:
-        (root / "dev" / name).unlink(missing_ok=True)
-        (root / "dev" / name).touch()
+    for name in (*(f"dev/{name}" for name in DEVICES), *(f"plugin/{name}.so" for name in PLUGINS)):
+        (root / name).unlink(missing_ok=True)
+        (root / name).touch()
     for name, target in LINKS.items():
         (root / name).unlink(missing_ok=True)
         (root / name).symlink_to(target)

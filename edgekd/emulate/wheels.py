@@ -65,6 +65,8 @@ def compile_python(root: Path) -> None:
     python = sys.executable if sys.version_info[:2] == (3, 11) else shutil.which("python3.11")
     if python is None:
         return
-    places = [str(root / name) for name in ("opt", "usr/lib/python3.11", "usr/lib/python3/dist-packages") if (root / name).is_dir()]
+    places = [
+        str(root / name) for name in ("opt", "usr/lib/python3.11", "usr/lib/python3/dist-packages") if (root / name).is_dir()
+    ]
     argv = [python, "-m", "compileall", "-q", "-s", str(root), "-p", "/", "--invalidation-mode", "unchecked-hash", *places]
     subprocess.run(argv, capture_output=True, check=False)

@@ -3,6 +3,17 @@
 import statistics
 from collections.abc import Sequence
 
+from edgekd.bench.doubts import (
+    Disagreement,
+    Doubt,
+    FrequencyDrift,
+    Governor,
+    LatencyDrift,
+    OtherPrograms,
+    StealTime,
+    TooManyThreads,
+    TwoModes,
+)
 from edgekd.bench.reply import Reply, State
 from edgekd.types import Scalar
 
@@ -11,6 +22,10 @@ STEAL_PERCENT = 1.0  # 1 of 100 moments stolen is enough to make a p99 of the th
 OTHER_CORES = 0.2  # a fifth of a core elsewhere shows in shared caches and, on small machines, in waiting
 DRIFT = 0.05  # the false-alarm level of common gates: a drift above it would pass for a regression
 DISAGREEMENT = 0.10  # between processes: layout of memory alone gives a few per cent
+CLOCK_DRIFT = 0.05  # as DRIFT: a clock that falls by so much slows a query by so much
+MODE_GAP = 0.10  # between two kinds of query, of the lower one: less is lost in the noise of either
+MODE_SHARE = 0.05  # of queries in the rarer kind: fewer are outliers, which percentiles show
+MODE_SEPARATION = 0.02  # of queries in the middle third of the gap between the two: more is one broad kind
 
 
 def activity(replies: Sequence[Reply]) -> dict[str, Scalar]:
@@ -29,6 +44,8 @@ def activity(replies: Sequence[Reply]) -> dict[str, Scalar]:
         values = [state.values[key] for pair in pairs for state in pair if key in state.values]
         if values:
             found[key] = round(max(values), 2)
+        if values and key == "frequency_mhz" and min(values) < max(values):
+            found["frequency_low_mhz"] = round(min(values), 2)
     governors = sorted({state.governor for pair in pairs for state in pair if state.governor})
     if governors:
         found["governor"] = ", ".join(governors)
@@ -45,39 +62,66 @@ def _change(pairs: Sequence[tuple[State, ...]], key: str) -> float | None:
     return sum(changes) if changes else None
 
 
-def doubts(conditions: dict[str, Scalar], threads: int, cpus: int) -> list[str]:
-    """Warnings about the machine."""
-    found = []
-    steal, other, governor = conditions.get("steal_percent", 0), conditions.get("other_cores", 0), conditions.get("governor")
-    if float(steal) > STEAL_PERCENT:
-        found.append(f"steal time {steal} %: the host gave this machine's processors to others; measure again, or on bare metal")
-    if float(other) > OTHER_CORES:
-        found.append(f"other programs kept {other} cores busy: stop them, or measure again when the machine is idle")
+def doubts(conditions: dict[str, Scalar], threads: int, cpus: int) -> list[Doubt]:
+    """What in the conditions makes a figure doubtful."""
+    found: list[Doubt] = []
+    steal, other = float(conditions.get("steal_percent", 0)), float(conditions.get("other_cores", 0))
+    governor = str(conditions.get("governor", ""))
+    high, low = float(conditions.get("frequency_mhz", 0)), float(conditions.get("frequency_low_mhz", 0))
+    if steal > STEAL_PERCENT:
+        found.append(StealTime(steal))
+    if other > OTHER_CORES:
+        found.append(OtherPrograms(other))
     if governor and governor != "performance":
-        found.append(f"CPU governor is '{governor}': the clock may change while measuring; set it to 'performance'")
+        found.append(Governor(governor))
+    if low and high / low - 1 > CLOCK_DRIFT:
+        found.append(FrequencyDrift(low, high))
     if threads > cpus:
-        found.append(f"{threads} threads on {cpus} processors: they wait for each other; use at most {cpus}")
+        found.append(TooManyThreads(threads, cpus))
     return found
 
 
-def instability(runs: Sequence[Sequence[float]]) -> list[str]:
-    """Warnings about latencies, one sequence a process, in the order taken."""
-    found = []
+def instability(runs: Sequence[Sequence[float]]) -> list[Doubt]:
+    """What in latencies (ms) makes them doubtful; one sequence a process, in the order taken."""
+    found: list[Doubt] = []
     drifts = [_drift(run) for run in runs if len(run) >= 30]
     if drifts and abs(statistics.median(drifts)) > DRIFT:
-        change = statistics.median(drifts)
-        what = "slower: heat or a falling clock; let the device cool" if change > 0 else "faster: raise the warm-up queries"
-        found.append(f"latency drifts: the last third is {abs(change):.0%} {what}")
+        found.append(LatencyDrift(statistics.median(drifts)))
     medians = [statistics.median(run) for run in runs]
     if len(medians) > 1 and max(medians) / min(medians) - 1 > DISAGREEMENT:
-        spread = max(medians) / min(medians) - 1
-        found.append(
-            f"processes disagree: their medians differ by {spread:.0%}; raise the number of processes, or quieten the machine"
-        )
+        found.append(Disagreement(max(medians) / min(medians) - 1))
+    modes = [mode for run in runs if len(run) >= 100 and (mode := two_modes(run)) is not None]
+    if len(modes) * 2 > len(runs):
+        found.append(max(modes, key=lambda mode: mode.share))
     return found
+
+
+def texts(found: Sequence[Doubt]) -> list[str]:
+    """As a record holds them."""
+    return [str(doubt) for doubt in found]
 
 
 def _drift(run: Sequence[float]) -> float:
     """Change of the median from the first third to the last, as a fraction."""
     third = len(run) // 3
     return statistics.median(run[-third:]) / statistics.median(run[:third]) - 1
+
+
+def two_modes(run: Sequence[float]) -> TwoModes | None:
+    """Two kinds of query in one run: the best split in two (Otsu 1979, doi:10.1109/TSMC.1979.4310076) with a gap between them.
+
+    The slowest 1 % are left out: they are outliers, and would be a kind of their own. A split of one broad kind has many
+    queries near its middle; two kinds have next to none in the middle third between their medians.
+    """
+    values = sorted(run)[: max(2, round(len(run) * 0.99))]
+    sums = [0.0]
+    for value in values:
+        sums.append(sums[-1] + value)
+    count, total = len(values), sums[-1]
+    split = max(range(1, count), key=lambda k: (sums[k] / k - (total - sums[k]) / (count - k)) ** 2 * k * (count - k))
+    low, high, share = statistics.median(values[:split]), statistics.median(values[split:]), 1 - split / count
+    third = (high - low) / 3
+    between = sum(low + third < value < high - third for value in values) / count
+    if high / low - 1 < MODE_GAP or not MODE_SHARE <= share <= 1 - MODE_SHARE or between > MODE_SEPARATION:
+        return None
+    return TwoModes(low_ms=low, high_ms=high, share=share)

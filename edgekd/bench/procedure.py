@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from edgekd.artifact import files_of, size_of
-from edgekd.bench.conditions import activity, doubts, instability
+from edgekd.bench.conditions import activity, doubts, instability, texts
+from edgekd.bench.doubts import FewSamples
 from edgekd.bench.meters import Meter, Rapl, idle_watts
 from edgekd.bench.reply import Reply, RunFailed
 from edgekd.bench.runs import Runs
@@ -158,10 +159,10 @@ def _latency(runs: Runs, replies: list[Reply], found: Found) -> Measurement:
         "warmup_queries": settings.warmup_queries,
         "percentiles": "p50: sample median; others: LoadGen early stopping, confidence 0.99",
     }
-    warnings = doubts(conditions, runs.threads, replies[0].cpus) + instability(found.series) + found.warnings
+    warnings = texts(doubts(conditions, runs.threads, replies[0].cpus) + instability(found.series)) + found.warnings
     fewest = fewest_samples(90)
     if len(values) < fewest:
-        warnings.append(f"{len(values)} queries are too few for a p90: make at least {fewest}")
+        warnings.append(str(FewSamples(len(values), fewest)))
     elif runs.use == WARM and settings.queries is None and len(values) < settings.min_queries:
         warnings.append(
             f"{len(values)} queries fitted into {settings.max_seconds:g} s, not {settings.min_queries}: allow more seconds"

@@ -20,3 +20,19 @@ def listed(context: typer.Context, json_file: Json = None) -> None:
     put(json_file, [asdict(device) for device in found])
     for device in found:
         say(f"{device.name:22} {device.os:8} {device.arch:8} {', '.join(device.targets)}")
+
+
+@devices.command()
+def probe(
+    address: str = typer.Argument("local", help="local, ssh:HOST or adb:SERIAL."),
+    write: str | None = typer.Option(None, help="Keep it as a profile of this name."),
+    json_file: Json = None,
+) -> None:
+    """Read a live device, and write its profile."""
+    from dataclasses import asdict
+
+    from edgekd.probe import probe_address, profile_text, save
+
+    found = probe_address(address)
+    put(json_file, asdict(found))
+    say(profile_text(found) if write is None else f'wrote {save(found, write)}; use it as: device = "{write}"')

@@ -111,7 +111,7 @@ def read_profile(file: Path) -> Device:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{file}: {place}: {first['msg']}") from error
-    reason = _wrong(found) or _unsourced(found, set(facts))
+    reason = wrong(found) or _unsourced(found, set(facts))
     if reason:
         raise InputError(f"{file}: {reason}")
     return found
@@ -128,7 +128,7 @@ def _parsed(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}: not a TOML file: {first_line(error)}") from error
 
 
-def _wrong(device: Device) -> str | None:
+def wrong(device: Device) -> str | None:
     """What types do not say: texts that terminals and reports can show, and numbers that a device can have."""
     texts = [device.soc, *device.cpus, *device.isa, *device.accelerators, *device.meters, *device.targets, *device.notes]
     for text in [*texts, *device.sources, *device.sources.values()]:
@@ -208,9 +208,13 @@ def probe(root: Path = Path("/")) -> Device:
 
 def _instruction_sets(root: Path) -> tuple[str, ...]:
     try:
-        lines = (root / "proc/cpuinfo").read_text(errors="replace").splitlines()
+        return instruction_sets((root / "proc/cpuinfo").read_text(errors="replace"))
     except OSError:
         return ()
-    pairs = [line.partition(":") for line in lines]
+
+
+def instruction_sets(cpuinfo: str) -> tuple[str, ...]:
+    """Those that a text of /proc/cpuinfo names."""
+    pairs = [line.partition(":") for line in cpuinfo.splitlines()]
     flags = {flag for key, _, value in pairs if key.strip() in ("flags", "Features") for flag in value.split()}
     return tuple(dict.fromkeys(isa for flag, isa in CPU_FLAGS.items() if flag in flags))

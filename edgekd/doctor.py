@@ -1,9 +1,11 @@
 """What is installed, what is missing and how to get it, what can be measured here."""
 
+import shutil
 from importlib.util import find_spec
 
-from edgekd.bench.meters import Rapl
+from edgekd.bench.meters import find_meter
 from edgekd.device import find_device
+from edgekd.emulate.needs import examined
 from edgekd.plugins import find_target, target_names
 
 MODULES = {
@@ -16,9 +18,15 @@ MODULES = {
     "gate": ("pytest", "pytest_benchmark"),
 }
 
+PROGRAMS = {
+    "devices by ssh": ("ssh", "apt install openssh-client"),
+    "devices by adb": ("adb", "apt install adb, or the platform tools of Android's SDK"),
+}
+"""What reaches devices → the program for it, and how to get it."""
+
 
 def examine() -> list[dict[str, str]]:
-    """One entry for each extra, target and meter: name, state (ok, missing, unavailable) and what to do."""
+    """One entry for each extra, target, meter and way to a device: name, state (ok, missing, unavailable) and what to do."""
     found = []
     for extra, modules in MODULES.items():
         missing = [module for module in modules if find_spec(module) is None]
@@ -28,5 +36,17 @@ def examine() -> list[dict[str, str]]:
     for name in target_names():
         reason = find_target(name).unmeasurable(local)
         found.append({"name": f"measure {name}", "state": "unavailable" if reason else "ok", "text": reason or "on this machine"})
-    reason = Rapl().unavailable(local)
-    return [*found, {"name": "energy", "state": "unavailable" if reason else "ok", "text": reason or "RAPL"}]
+    meter = find_meter(local)
+    state, text = ("unavailable", meter) if isinstance(meter, str) else ("ok", meter.name)
+    found.append({"name": "energy", "state": state, "text": text})
+    return [*found, *_host_programs(), examined()]
+
+
+def _host_programs() -> list[dict[str, str]]:
+    """What reaches other devices from here."""
+    found = []
+    for name, (program, mend) in PROGRAMS.items():
+        there = shutil.which(program)
+        text = f"{program}" if there else f"{program} is not installed: {mend}"
+        found.append({"name": name, "state": "ok" if there else "missing", "text": text})
+    return found

@@ -167,14 +167,18 @@ def targets(json_file: Json = None) -> None:
 
 
 @app.command()
-def doctor(json_file: Json = None) -> None:
-    """Say what is installed here, what is missing and how to get it, and what this machine can measure."""
+def doctor(
+    addresses: Annotated[list[str] | None, typer.Argument(help="Devices to look at; those of devices.toml if not given.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Say what works here and on each device, what is missing, and the command that mends it."""
     from edgekd.doctor import examine
+    from edgekd.doctor_device import examine_devices, noted_addresses
 
-    lines = examine()
+    lines = examine() + examine_devices(addresses or noted_addresses())
     put(json_file, lines)
     for line in lines:
-        say(f"{line['name']:20} {line['state']:12} {line['text']}")
+        say(f"{line.get('device', 'here'):20} {line['name']:20} {line['state']:12} {line['text']}")
 
 
 def _write_template(path: Path) -> None:

@@ -201,7 +201,7 @@ class Remote:
 
     def _check_owner(self, told: str) -> None:
         if told.strip() == "taken":
-            raise DeviceFault(self.where, "taken", "its working folder is gone: somebody removed ~/.edgekd there")
+            raise DeviceFault(self.where, "taken", "its working folder is gone: removed, or the device taken over")
 
     def _unanswered(self, done: Ended) -> DeviceFault:
         """The fault behind an answer that is not whole; a board that is back with another boot id has rebooted."""

@@ -78,7 +78,11 @@ SSH = (
 )
 
 ADB = (
-    (r"unauthorized|failed to authenticate", "unauthorized", "it does not know this computer: accept the question on its screen, then try again"),
+    (
+        r"unauthorized|failed to authenticate",
+        "unauthorized",
+        "it does not know this computer: accept the question on its screen, then try again",
+    ),
     (r"device offline|offline", "offline", "adb says it is offline: plug it in again, or: adb reconnect offline"),
     (
         r"no permissions|insufficient permissions",

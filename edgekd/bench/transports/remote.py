@@ -13,7 +13,7 @@ from edgekd.bench.transports import base, scripts
 from edgekd.bench.transports.base import Completed, relative_name
 from edgekd.bench.transports.faults import DEVICE, DeviceFault, last_line, name_fault
 from edgekd.bench.transports.locks import WAIT_S, DeviceLock, wait_for
-from edgekd.bench.transports.owner import lives_no_more, new_owner
+from edgekd.bench.transports.owner import lives_no_more, new_owner, retire
 from edgekd.bench.transports.process import Ended, flooded, timed_out
 from edgekd.errors import DeviceError, InputError, storage_errors
 
@@ -68,8 +68,7 @@ class Remote:
             channel.open()
             self._take(max(0.0, deadline - time.monotonic()))
         except BaseException:
-            channel.close()
-            self._lock.release()
+            self._let_go()
             raise
 
     # What a transport offers ---------------------------------------------------------------------------------------
@@ -126,8 +125,12 @@ class Remote:
             with contextlib.suppress(DeviceError):
                 self._leave()
         finally:
-            self._channel.close()
-            self._lock.release()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._channel.close()
+        retire(self._owner)
+        self._lock.release()
 
     # How it is done ------------------------------------------------------------------------------------------------
 

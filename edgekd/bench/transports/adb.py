@@ -22,7 +22,7 @@ class Adb:
         self.where, self._serial = str(address), address.host
 
     def open(self) -> None:
-        self._adb("start-server")
+        run_bytes(["adb", "start-server"], OPEN_S, where=self.where, daemon=True)
         state = self._state()
         if ":" in self._serial and state != "device":
             self._adb("disconnect", self._serial)  # after a restart of the daemon the server keeps a dead one, as offline

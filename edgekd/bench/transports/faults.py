@@ -44,6 +44,7 @@ SSH = (
         "host-unknown",
         "there is no host of that name: see ~/.ssh/config, or give its IP address",
     ),
+    (r"Control socket connect", "lost", "the connection was lost"),
     (r"Connection refused", "connection-refused", "no ssh server listens there: is the device up, and sshd enabled?"),
     (
         r"No route to host|Network is unreachable|Host is down",

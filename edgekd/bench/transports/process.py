@@ -42,9 +42,11 @@ def run_bytes(
     folder: Path | None = None,
     stdin: Path | None = None,
     limit_bytes: int | None = None,
+    daemon: bool = False,
 ) -> Ended:
     """Run a command here in a process group of its own, which does not outlive this call: timeout, Ctrl-C or error.
 
+    A `daemon` that it leaves after ending well stays: it is in this group until it has made one of its own.
     Output goes through files, not pipes: a flood fills neither memory nor a pipe that nobody reads, and is stopped at the limit.
     Raises DeviceFault, with `where` in its message: `timeout`, `output` (too much of it), `cannot-start`.
     """
@@ -58,10 +60,12 @@ def run_bytes(
             )
         except OSError as error:
             raise DeviceFault(where, "cannot-start", f"cannot start {argv[0]}: {error.strerror}") from error
+        code: int | None = None
         try:
             code = _wait(process, timeout_s, (out, err), limit, where)
         finally:
-            end_group(process)
+            if not (daemon and code == 0):
+                end_group(process)
         return Ended(rc=code, stdout=_read(out, limit, where), stderr=_read(err, limit, where))
 
 

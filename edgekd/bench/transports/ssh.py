@@ -54,7 +54,7 @@ class Ssh:
         self._exit()
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         master = ["-o", "ControlMaster=yes", "-o", f"ControlPersist={PERSIST_S}", "-f", "-N"]
-        done = run_bytes(self._argv(*master), OPEN_S, where=self.where)
+        done = run_bytes(self._argv(*master), OPEN_S, where=self.where, daemon=True)
         if done.rc != 0:
             raise self._fault(done, "ssh-failed", "ssh cannot connect: {said}")
 

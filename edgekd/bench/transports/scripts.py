@@ -16,13 +16,14 @@ ERR_BYTES = 65_536
 IDLE_S = 300
 """How long a lock lasts after its owner was last heard of, beyond the time limit of what it runs."""
 
-# Everything that an owner started carries its mark in the environment, however far it has gone from its parent.
+# Everything that an owner started carries its mark in the environment, however far it has gone from its parent. The mark is put
+# together here and there, never written out: under sshd's ForceCommand the script itself is in its shell's environment.
 COMMON = """\
 now() { cut -d. -f1 /proc/uptime 2>/dev/null || date +%s; }
 boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo none)
 end_marked() {
   for turn in 1 2 3; do
-    found=$(grep -lsF "EDGEKD_RUN=$1" /proc/[0-9]*/environ 2>/dev/null)
+    found=$(grep -lsF "EDGEKD_RUN=run-$1" /proc/[0-9]*/environ 2>/dev/null)
     [ -n "$found" ] || return 0
     for file in $found; do file=${file#/proc/}; kill -9 "${file%/environ}" 2>/dev/null; done
   done
@@ -84,7 +85,7 @@ def running(argv: Sequence[str], *, owner: str, token: str, seconds: float, grac
 if [ -d "$base/site" ]; then PYTHONPATH="$base/site${{PYTHONPATH:+:$PYTHONPATH}}"; export PYTHONPATH; fi
 exec 4>&1
 end=$( {{ {{ {{
-  EDGEKD_RUN={q(owner)} timeout {kill}{max(1, round(seconds))} {shlex.join(argv)} </dev/null 3>&- 4>&- 5>&-
+  EDGEKD_RUN="run-"{q(owner)} timeout {kill}{max(1, round(seconds))} {shlex.join(argv)} </dev/null 3>&- 4>&- 5>&-
   echo $? >&5
   end_marked {q(owner)} >/dev/null
 }} 2>&1 1>&3 4>&- | tail -c {ERR_BYTES} >&5 3>&-; }} 3>&1 | head -c {limit + 1} >&4; }} 5>&1 )

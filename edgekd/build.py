@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekd.bench.samples import write_samples
 from edgekd.data import Data
 from edgekd.data.prepare import prepare
 from edgekd.target import FloatArray, Program, Target
@@ -20,7 +21,15 @@ CALIBRATION_SAMPLES = 256
 def build(
     target: Target, program: Program, precision: Precision, calibration: FloatArray, folder: Path, fp32: Artifact | None = None
 ) -> Artifact:
-    """Build `precision` in `folder` (exists, empty), from the fp32 artifact where that is there already."""
+    """Build `precision` in `folder` (exists, empty), from the fp32 artifact where that is there already; samples beside it."""
+    artifact = _build(target, program, precision, calibration, folder, fp32)
+    write_samples(artifact, calibration)
+    return artifact
+
+
+def _build(
+    target: Target, program: Program, precision: Precision, calibration: FloatArray, folder: Path, fp32: Artifact | None
+) -> Artifact:
     if precision == FLOAT:
         return target.convert(program, folder)
     if fp32 is not None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgekd.cli_bench import EXAMPLES, bench
 from edgekd.cli_devices import devices
 from edgekd.cli_output import Json, put, say
 from edgekd.errors import InputError, storage_errors
@@ -22,6 +23,7 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to; a run that was stopped goes on there.")]
 app.add_typer(devices, name="devices")
+app.command(name="bench", epilog=EXAMPLES)(bench)
 
 
 @app.command(epilog="Example: edgekd demo --out run")
@@ -123,25 +125,6 @@ def verify(run: Annotated[Path, typer.Argument(help="A run's folder.")], json_fi
     for result in results:
         agreement, accuracy = result["fidelity"]["agreement"], result["accuracy"]["artifact"]
         say(f"{result['artifact']}: agreement {agreement:.2%}, accuracy {accuracy:.4f}")
-
-
-@app.command(epilog="Example: edgekd bench model.onnx --threads 1 --queries 2000 --json -")
-def bench(
-    model: Annotated[Path, typer.Argument(help="An .onnx, .tflite, .xml or .mlpackage.")],
-    device: Annotated[str, typer.Option(help="A profile's name.")] = "local",
-    connect: Annotated[str | None, typer.Option(help="Where the device is: ssh:HOST or adb:SERIAL.")] = None,
-    target: Annotated[str | None, typer.Option(help="Runtime; by the file's suffix if not given.")] = None,
-    threads: Annotated[int, typer.Option(min=1)] = 1,
-    queries: Annotated[int | None, typer.Option(min=1, help="Exactly so many timed queries.")] = None,
-    json_file: Json = None,
-) -> None:
-    """Measure a model file on a device: latency with the percentiles the samples allow, peak memory, size, energy."""
-    from edgekd.bench.measure import measure_model
-    from edgekd.report.bench_text import bench_text
-
-    record = measure_model(model, device=device, connect=connect, target=target, threads=threads, queries=queries)
-    put(json_file, record)
-    say(bench_text(record))
 
 
 @app.command(epilog="Example: edgekd report run")

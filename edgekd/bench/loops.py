@@ -145,4 +145,6 @@ def throughput(
     gc.enable()
     if failures:
         raise failures[0]
+    if not any(streams):
+        raise RuntimeError("no query ended in %g s: allow more seconds" % job["max_seconds"])
     return {"streams": streams, "wall_ns": wall, "before": before, "after": facts()}

@@ -228,7 +228,11 @@ def _duty(document: dict[str, Any], queries: int | None, where: str) -> dict[str
 
 
 def _throughput(document: dict[str, Any], queries: int | None, where: str) -> dict[str, Any]:
-    streams = tuple(_times(values, "streams", where) for values in _list(document["streams"], "streams", MAX_STREAMS, where))
+    """A stream may have ended no query in time where the others let it wait."""
+    lists = _list(document["streams"], "streams", MAX_STREAMS, where)
+    streams = tuple(() if values == [] else _times(values, "streams", where) for values in lists)
+    if not any(streams):
+        raise DeviceError(f"{where}: no stream of the answer has a query")
     return {"streams": streams, "wall_ns": _time(document["wall_ns"], "wall_ns", where)}
 
 

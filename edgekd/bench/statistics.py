@@ -8,7 +8,7 @@ Source: mlcommons/inference loadgen/early_stopping.cc and loadgen/results.cc at 
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from edgekd.errors import InputError
@@ -81,3 +81,34 @@ def latency_at(values_ms: Sequence[float], percent: float) -> float | None:
     if not values_ms:
         return None
     return statistics.median(values_ms) if percent == 50 else percentile(values_ms, percent)
+
+
+def lower_bound(values: Sequence[float], percent: float, confidence: float = CONFIDENCE) -> float | None:
+    """Lower confidence bound of the percentile, one of the values; None where there are too few of them.
+
+    The mirror of `percentile`: of so many values, P(fewer than r lie below the percentile) > 1 - confidence for r ranks.
+    """
+    n = len(values)
+    s = discardable(n, 100 - percent, confidence)
+    return sorted(values)[s - 1] if s else None
+
+
+def answer(values: Sequence[float], percent: float, limit: float, confidence: float = CONFIDENCE) -> str:
+    """Whether the percentile keeps a limit: `within`, `over`, or `insufficient evidence` where the samples leave it open.
+
+    `within` and `over` are each wrong in at most 1 - confidence of cases. The limit itself is within.
+    """
+    high, low = percentile(values, percent, confidence), lower_bound(values, percent, confidence)
+    if high is not None and high <= limit:
+        return "within"
+    return "over" if low is not None and low > limit else "insufficient evidence"
+
+
+def evidence(values: Sequence[float], percents: Iterable[float]) -> dict[str, Any]:
+    """Each percentile's upper confidence bound, or why there is none: {"p99": {"answer": …, "queries", "needed"}}."""
+    found = {}
+    for percent in sorted(percents):
+        bound, needed = percentile(values, percent), fewest_samples(percent)
+        told: Any = "insufficient evidence" if bound is None else bound
+        found[f"p{percent:g}"] = {"answer": told, "queries": len(values), "needed": needed}
+    return found

@@ -161,6 +161,8 @@ def _throughput(runs: Runs, replies: Sequence[Reply]) -> Found:
         warnings.append(
             f"{runs.use.streams} streams of {runs.threads} threads on {cpus} processors: they wait for each other; use fewer"
         )
+    if any(not stream for reply in replies for stream in reply.streams):
+        warnings.append("a stream ended no query while others did: measure for longer, or use fewer streams")
     series = [[ms for stream in reply.streams for ms in _ms(stream)] for reply in replies]
     return Found(series=series, details={"throughput": details}, warnings=warnings)
 

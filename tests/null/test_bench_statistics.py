@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekd.bench.statistics import discardable, fewest_samples, latency_at, latency_summary, percentile
+from edgekd.bench.statistics import answer, discardable, evidence, fewest_samples, latency_at, latency_summary, percentile
 from edgekd.errors import InputError
 from edgekd.types import Provenance
 
@@ -87,3 +87,20 @@ def test_refuses_what_is_no_percentile(percent: float) -> None:
     """Percentiles outside (0, 100) are an input error, not a number."""
     with pytest.raises(InputError, match="expected 0 < percentile < 100"):
         percentile([1.0] * 100, percent)
+
+
+def test_a_limit_is_kept_broken_or_left_open() -> None:
+    """Too few samples leave a limit open; enough of them decide, on either side; between the bounds it stays open."""
+    values = [float(i) for i in range(1, 1001)]
+    assert answer([1.0] * 63, 90, 2.0) == "insufficient evidence"
+    assert answer([1.0] * 64, 90, 2.0) == "within"
+    assert (answer(values, 90, 950.0), answer(values, 90, 850.0)) == ("within", "over")
+    assert answer(values, 90, 900.0) == "insufficient evidence"
+
+
+def test_evidence_says_what_is_missing() -> None:
+    """A percentile without enough queries is answered with how many it needs."""
+    assert evidence([1.0] * 200, (90, 99)) == {
+        "p90": {"answer": 1.0, "queries": 200, "needed": 64},
+        "p99": {"answer": "insufficient evidence", "queries": 200, "needed": 662},
+    }

@@ -9,8 +9,7 @@ from edgekd.cli_output import Json, put, say
 
 EXAMPLES = (
     "Examples: edgekd bench model.onnx --threads 1 --queries 2000 --json -; edgekd bench model.tflite --mode cold; "
-    "edgekd bench model.onnx --streams 2 --price-per-hour 0.1; edgekd bench model.onnx --operators; "
-    "edgekd bench --compare a.onnx b.onnx; edgekd bench models/ --sweep threads=1,2 --out sweep"
+    "edgekd bench model.onnx --streams 2 --price-per-hour 0.1; edgekd bench models/ --json all.json"
 )
 
 

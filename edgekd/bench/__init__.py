@@ -2,6 +2,9 @@
 
 harness.py      pushed to the device beside a target's runner.py: runs a job, answers with one JSON document
 transport.py    how files and commands reach a device
+loops.py        beside it: the timed loops; steady.py, feeding.py, page_cache.py: what they need
+uses.py         cold starts, sustained load, duty cycles, throughput: their passes, and what they say
+jobs.py         one point of `edgekd bench`: options in, one record out
 reply.py        a device's answer, read strictly: it is data from outside
 procedure.py    the passes, in fresh processes: empty baseline, memory, latency, energy
 meters.py       energy sensors

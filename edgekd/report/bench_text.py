@@ -66,11 +66,9 @@ def _cost(record: Record) -> list[str]:
 
 
 def _memory(record: Record) -> list[str]:
-    """The two other figures of memory, where they are known."""
-    lines, pss, planned = [], record["conditions"].get("pss_bytes"), record.get("planned_activation_bytes")
-    if pss is not None:
-        lines.append(f"               {pss:,.0f} bytes of it proportional (PSS), afterwards")
-    return lines + ([f"               {_figure(planned, 'bytes of activations planned at once')}"] if planned else [])
+    """The proportional size, where the system tells it."""
+    pss = record["conditions"].get("pss_bytes")
+    return [] if pss is None else [f"               {pss:,.0f} bytes over the empty runtime in proportional size (PSS)"]
 
 
 def _figure(figure: Record, unit: str) -> str:

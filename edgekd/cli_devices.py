@@ -1,5 +1,8 @@
 """The commands about devices; `edgekd devices` alone lists them."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from edgekd.cli_output import Json, put, say
@@ -36,3 +39,29 @@ def probe(
     found = probe_address(address)
     put(json_file, asdict(found))
     say(profile_text(found) if write is None else f'wrote {save(found, write)}; use it as: device = "{write}"')
+
+
+@devices.command(
+    epilog="Examples: edgekd devices emulate pi5; edgekd devices emulate pi5 --adb; edgekd devices emulate pi5 --stop"
+)
+def emulate(
+    board: Annotated[str, typer.Argument(help="pi4 or pi5.")],
+    out: Annotated[Path | None, typer.Option(help="The board's folder; emulated-BOARD-ARCH if not given.")] = None,
+    arch: Annotated[str, typer.Option(help="arm64 or armhf.")] = "arm64",
+    adb: Annotated[bool, typer.Option("--adb", help="Start adbd too.")] = False,
+    bare: Annotated[bool, typer.Option("--bare", help="Without runtimes, as boards come.")] = False,
+    background: Annotated[bool, typer.Option("--background", help="Return when it is up; end it with --stop.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="End the board of that folder.")] = False,
+    mirror: Annotated[str | None, typer.Option(help="Debian archive to build from; apt's if not given.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Run an emulated ARM board, reached by ssh (and adb) on loopback, until Ctrl-C. Its timings are not a real board's."""
+    from edgekd.emulate.command import emulate_board, stop_board
+
+    folder = out or Path(f"emulated-{board}-{arch}")
+    if stop:
+        put(json_file, stop_board(folder))
+        return
+    emulate_board(
+        board, folder, arch, adb=adb, bare=bare, background=background, archive=mirror, say=say, put=lambda r: put(json_file, r)
+    )

@@ -24,7 +24,7 @@ from edgekd.types import digest
 
 START_SECONDS = 30.0
 """A server listens after 0.5 s where nothing else runs."""
-RECIPE = 1
+RECIPE = 2
 """Raised when the same packages and wheels make another root."""
 ADBD_PATH = "/usr/lib/android-sdk/platform-tools/adbd"
 Say = Callable[[str], None]

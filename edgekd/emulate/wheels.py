@@ -35,10 +35,17 @@ def install_runtimes(root: Path, arch: Arch) -> None:
         _fetch(root / RUNTIMES_FOLDER, arch, RUNTIMES)
         (root / "usr/lib/python3/dist-packages/edgekd-runtimes.pth").write_text(f"/{RUNTIMES_FOLDER}\n")
     _fetch(root / TFLITE_FOLDER, arch, TFLITE[arch])
+    _write_python(root, arch)
+
+
+def _write_python(root: Path, arch: Arch) -> None:
+    """The interpreter that sees tflite-runtime alone (-S leaves the other runtimes out)."""
+    lines = [f"export PYTHONPATH=/{TFLITE_FOLDER}"]
+    if arch == "armhf":
+        libraries = ":".join(f"/{path}" for path in LIBRARY_PATHS)
+        lines = [f"export PYTHONPATH=/{TFLITE_FOLDER}:/usr/lib/python3/dist-packages LD_LIBRARY_PATH={libraries}"]
     start = root / TFLITE_FOLDER / "python"
-    libraries = ":".join(f"/{path}" for path in LIBRARY_PATHS)
-    lines = [f"export PYTHONPATH=/{TFLITE_FOLDER}", *([f"export LD_LIBRARY_PATH={libraries}"] if arch == "armhf" else [])]
-    start.write_text("\n".join(["#!/bin/sh", *lines, 'exec /usr/bin/python3 "$@"', ""]))
+    start.write_text("\n".join(["#!/bin/sh", *lines, 'exec /usr/bin/python3 -S "$@"', ""]))
     start.chmod(0o755)
 
 

@@ -1,13 +1,14 @@
 """What makes a figure doubtful, as values: each holds what was found, and its text says so and what to do next."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 
-class Doubt:
+class Doubt(ABC):
     """Base of all of them; equal where what was found is equal."""
 
-    def __str__(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def __str__(self) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ loops.py (what is timed), steady.py, feeding.py (inputs), page_cache.py. The onl
 whatever runtimes print goes to stderr. On failure the document is {"error", "stage"} and the exit code is 1.
 `stage` is `import` (the runtime), `load` (the model file) or `run`.
 
-Job: mode (`empty`, `memory`, `latency`, `cold`, `sustained`, `duty`, `throughput`, `operators`), model (file name, in
+Job: mode (`empty`, `memory`, `latency`, `cold`, `sustained`, `duty`, `throughput`), model (file name, in
 this folder), runner (module name), threads, streams, batch (null: the model's own), seed, inputs (null: random, or .npy
 file names, an input each), samples (how many those files stack, or null), and what the mode's loop reads: warmup_queries,
 queries (exact, or null), min_queries, max_queries, min_seconds, max_seconds, window_s, period_s, page_cache.
@@ -81,23 +81,8 @@ def use(models: list[Any], batches: list[list[Any]], job: dict[str, Any], here: 
 
     if job["mode"] == "throughput":
         return loops.throughput(models, batches, job, dynamic_facts)
-    if job["mode"] == "operators":
-        return operators(models[0], batches, job, here)
     loop = {"latency": loops.warm, "sustained": loops.sustained, "duty": loops.duty}[job["mode"]]
     return loop(models[0], batches, job, dynamic_facts)
-
-
-def operators(model: Any, batches: list[list[Any]], job: dict[str, Any], here: str) -> dict[str, Any]:
-    """Each operator's times by the runtime's own profiler, and those of whole queries without it."""
-    import loops
-
-    runner = importlib.import_module(job["runner"])
-    if not hasattr(runner, "operators"):
-        raise ValueError("this target's runner cannot time operators")
-    loops.warm_up(model, batches, job)
-    whole = loops.timed(model.run, itertools.cycle(batches), job)
-    found = runner.operators(os.path.join(here, job["model"]), job["threads"], batches[0], job["queries"])
-    return {"operators": found, "whole_ns": whole}
 
 
 def cold(here: str, job: dict[str, Any]) -> dict[str, Any]:

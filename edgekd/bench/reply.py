@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgekd.bench.checked import keys, mapping, number, text, texts
-from edgekd.bench.checked import printable as printable
+from edgekd.bench.checked import keys, mapping, number, printable, text, texts
 from edgekd.bench.transports import Completed
 from edgekd.errors import DeviceError
 
@@ -19,7 +18,6 @@ MAX_LATENCY_NS = 10**12
 MAX_MEMORY_BYTES = 2**45
 MAX_STREAMS = 256
 MAX_WINDOWS = 100_000
-MAX_OPERATORS = 100_000
 
 TEXT_FACTS = {"system", "arch", "python", "cpu"}
 STATE_LIMITS = {
@@ -62,16 +60,6 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OperatorTime:
-    """One operator of a model as its runtime names it, and its time in each profiled query."""
-
-    name: str
-    type: str
-    kernel: str
-    ns: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Reply:
     """A checked answer: what its mode measures is there, all else is empty or None. Times in the order taken."""
 
@@ -91,8 +79,6 @@ class Reply:
     load_ns: int = 0
     first_ns: int = 0
     resident: float | None = None
-    operators: tuple[OperatorTime, ...] = ()
-    whole_ns: tuple[int, ...] = ()
 
 
 def parse(completed: Completed, mode: str, *, where: str, queries: int | None = None) -> Reply:
@@ -236,21 +222,6 @@ def _throughput(document: dict[str, Any], queries: int | None, where: str) -> di
     return {"streams": streams, "wall_ns": _time(document["wall_ns"], "wall_ns", where)}
 
 
-def _operators(document: dict[str, Any], queries: int | None, where: str) -> dict[str, Any]:
-    found = tuple(_operator(values, where) for values in _list(document["operators"], "operators", MAX_OPERATORS, where))
-    return {"operators": found, "whole_ns": _times(document["whole_ns"], "whole_ns", where)}
-
-
-def _operator(values: Any, where: str) -> OperatorTime:
-    """Names are the model's own, of any length and alphabet: they are made printable, not refused."""
-    found = keys(values, {"name", "type", "kernel", "ns"}, set(), where)
-    names = {key: found[key] for key in ("name", "type", "kernel")}
-    if not all(isinstance(name, str) for name in names.values()):
-        raise DeviceError(f"{where}: an operator of the answer has a name that is not a text")
-    shown = {key: printable(name) for key, name in names.items()}
-    return OperatorTime(**shown, ns=_times(found["ns"], "operators", where, least=0))
-
-
 STATES = {"before", "after"}
 MODES: dict[str, tuple[set[str], Read]] = {
     "empty": ({"memory"}, _memory),
@@ -260,6 +231,5 @@ MODES: dict[str, tuple[set[str], Read]] = {
     "sustained": ({"windows", "latency_ns"} | STATES, _sustained),
     "duty": ({"latency_ns", "dense_ns", "late"} | STATES, _duty),
     "throughput": ({"streams", "wall_ns"} | STATES, _throughput),
-    "operators": ({"operators", "whole_ns"}, _operators),
 }
 """What each mode answers beside the common parts, and how that is read."""

@@ -32,7 +32,7 @@ from edgekd.bench.doubts import (
 from edgekd.bench.files import Here, There
 from edgekd.bench.reply import Reply, State
 from edgekd.bench.surroundings import Surroundings, doubts_between, look
-from edgekd.bench.transport import Completed
+from edgekd.bench.transports import Completed
 
 
 def reply(before: dict[str, float], after: dict[str, float], governor: str = "") -> Reply:

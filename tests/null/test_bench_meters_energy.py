@@ -17,7 +17,7 @@ from edgekd.bench.meters.odpm import Odpm
 from edgekd.bench.meters.pmic import Pmic
 from edgekd.bench.meters.powermetrics import Powermetrics
 from edgekd.bench.meters.rapl import Rapl
-from edgekd.bench.transport import Completed
+from edgekd.bench.transports import Completed
 from edgekd.device import Device, probe
 from edgekd.errors import DeviceError
 

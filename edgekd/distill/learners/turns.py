@@ -1,7 +1,7 @@
 """A supernet whose students train in turn: each step one of them, on the teacher's cached answers and the labels.
 
-A step costs a quarter of the sandwich rule's, and the students reach more for the same time (benchmarks/LOG.md): where a
-teacher's answers are cached, none of them needs another's.
+A step costs about a third of the sandwich rule's, and the students as cut out reach more for the same time
+(benchmarks/LOG.md): where a teacher's answers are cached, none of them needs another's.
 
 Source: Guo et al. 2020, arXiv:1904.00420 (single path one-shot, section 3.1), with turns of the largest student.
 """

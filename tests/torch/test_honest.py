@@ -25,8 +25,8 @@ from edgekd.distill.schemes import find_scheme
 from edgekd.distill.stage import Plan
 from edgekd.distill.training import Training
 from edgekd.errors import InputError
+from edgekd.finish import advise
 from edgekd.outcome import Outcome
-from edgekd.pipeline import advise
 from edgekd.store import Store
 from edgekd.teachers import TeacherOutputs
 from edgekd.types import Candidate

@@ -36,7 +36,7 @@ def case_project(seed: int, deployment: int, budget_ms: float) -> Project:
 def budgets(joint: Path, target: str, count: int) -> list[float]:
     """From the cheapest to the dearest measured student's p90, by equal ratios, in ms."""
     screened = [record for kind, record, _ in units(joint) if kind == "screen" and record["failure"] is None]
-    found = [record["latency_ms"]["p90"] for record in screened if record["conditions"]["target"] == target]
+    found = [record["latency_ms"]["p90"] for record in screened if record["conditions"].get("target") == target]
     seen = [p90 for p90 in found if p90 is not None]
     return [float(f"{value:.4g}") for value in np.geomspace(1.15 * min(seen), 1.02 * max(seen), count)]
 

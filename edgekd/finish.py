@@ -19,7 +19,11 @@ ROUNDS = 3
 
 def finish(run: "Run", outcome: Outcome) -> None:
     """Train the finalists in full, build them, select; where none of them ships, the next best follow."""
-    for _ in range(ROUNDS):
+    for index in range(ROUNDS):
+        if index and outcome.shared is not None:
+            from edgekd.search.shared import next_best
+
+            next_best(run, outcome.shared, outcome)
         found = outcome.finalists(run.project.search.finalists)
         if outcome.shared is None:
             build_all(run, outcome, found)

@@ -152,6 +152,22 @@ def settle(run: "Run", found: Shared, label: str, wanted: int) -> None:
     run.console.say(f"{label}: {measured} measurements of {len(costings[0].candidates)} students")
 
 
+def next_best(run: "Run", found: Shared, outcome: Outcome) -> None:
+    """Measure one more good student for each deployment to which nothing that was built ships."""
+    for deployment in outcome.waiting:
+        tried = sum(trial.tried(deployment) for trial in outcome.trials)
+        settle(run, found, deployment.label, tried + 1)
+    known = {trial.candidate: trial for trial in outcome.trials}
+    for fresh in trials(run, found, outcome):
+        trial = known.get(fresh.candidate)
+        if trial is None:
+            outcome.trials.append(fresh)
+            continue
+        trial.screening |= fresh.screening
+        if trial.status == "screened-out":
+            trial.status, trial.rank, trial.rungs = fresh.status, fresh.rank, fresh.rungs
+
+
 def _unmeasured(point: Point, costing: Costing) -> bool:
     return point.precision == str(costing.precision) and point.candidate not in costing.measured
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from edgekd.stages import Run
 
 Record = dict[str, Any]
-CALIBRATION_BATCHES, BATCH = 8, 128
+CALIBRATION_BATCHES, BATCH = 4, 128
 """Training pictures that statistics are taken from."""
-RATED_ON = 2000
+RATED_ON = 1000
 """Validation samples, evenly spaced, that all students are rated on; those that may be selected, on the whole split."""
 SAMPLED = 400
 """Random students of a large space among which a design is spread."""

@@ -1,10 +1,10 @@
 """Whether what is selected holds its budget when it is measured again: tight budgets, one selection each, a new process each.
 
     python benchmarks/supernet.py joint --out runs/sn --seed 0     # gives the supernet and its students' ratings
-    python benchmarks/hold.py --out runs/sn --cases 10             # so many budgets for each of two targets
+    python benchmarks/hold.py --out runs/sn --tight 20             # until so many cases count, on two targets by turns
 
 Each case is a run of edgekd with one deployment, one finalist and one epoch of fine-tuning; the budgets on p90 latency are
-spread over what the space offers. Then `edgekd bench` measures the selected artifact in a process of its own. A case counts where
+drawn from what the space offers. Then `edgekd bench` measures the selected artifact in a process of its own. A case counts where
 its budget is at most 1.1 times the p90 that the run measured.
 """
 
@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from edgekd.project import Project, make_project
 
 TIGHT = 1.1
 """Times the measured p90: the loosest budget that counts."""
+DEPLOYMENTS = (0, 1)
+MOST = 40
+"""Cases of each deployment, however few of them count."""
 
 
 def case_project(seed: int, deployment: int, budget_ms: float) -> Project:
@@ -33,12 +37,21 @@ def case_project(seed: int, deployment: int, budget_ms: float) -> Project:
     return make_project({**raw, "search": search, "deploy": [{**deploy, "latency_ms": budget_ms}]}, PROJECT)
 
 
-def budgets(joint: Path, target: str, count: int) -> list[float]:
-    """From the cheapest to the dearest measured student's p90, by equal ratios, in ms."""
+def offered(joint: Path, target: str) -> tuple[float, float]:
+    """From the cheapest to the dearest measured student's p90, in ms."""
     screened = [record for kind, record, _ in units(joint) if kind == "screen" and record["failure"] is None]
     found = [record["latency_ms"]["p90"] for record in screened if record["conditions"].get("target") == target]
     seen = [p90 for p90 in found if p90 is not None]
-    return [float(f"{value:.4g}") for value in np.geomspace(1.15 * min(seen), 1.02 * max(seen), count)]
+    return 1.15 * min(seen), 1.02 * max(seen)
+
+
+def budgets(joint: Path, seed: int) -> Iterator[tuple[int, float]]:
+    """Deployments by turns, each with a budget in ms, its logarithm uniform over what the space offers."""
+    rng = np.random.default_rng(seed)
+    ranges = [np.log(offered(joint, raw_project(seed)["deploy"][deployment]["target"])) for deployment in DEPLOYMENTS]
+    for _ in range(MOST):
+        for deployment, (low, high) in zip(DEPLOYMENTS, ranges, strict=True):
+            yield deployment, float(f"{np.exp(rng.uniform(low, high)):.4g}")
 
 
 def case(out: Path, seed: int, deployment: int, index: int, budget_ms: float, before: list[Path]) -> dict[str, Any] | None:
@@ -66,25 +79,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/supernet"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cases", type=int, default=10)
+    parser.add_argument("--tight", type=int, default=20)
     given = parser.parse_args()
     os.environ.setdefault("EDGEKD_CACHE", str(given.out / "cache"))
     Console()
     joint = given.out / f"joint-{given.seed}"
     before, held, counted = [joint], 0, 0
     print("| target | candidate | budget ms | p90 ms | budget / p90 | p90 again ms | held |\n|---|---|---|---|---|---|---|")
-    for deployment in (0, 1):
-        target = raw_project(given.seed)["deploy"][deployment]["target"]
-        for index, budget_ms in enumerate(budgets(joint, target, given.cases)):
-            found = case(given.out, given.seed, deployment, index, budget_ms, before)
-            if found is None:
-                print(f"| {target} | none | {budget_ms} | | | | |", flush=True)
-                continue
-            tight, holds = budget_ms <= TIGHT * found["measured_ms"], found["again_ms"] <= budget_ms
-            counted, held = counted + tight, held + (tight and holds)
-            ratio = budget_ms / found["measured_ms"]
-            cells = [target, found["candidate"], budget_ms, found["measured_ms"], f"{ratio:.3f}", found["again_ms"], holds]
-            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+    for index, (deployment, budget_ms) in enumerate(budgets(joint, given.seed)):
+        if counted == given.tight:
+            break
+        found = case(given.out, given.seed, deployment, index, budget_ms, before)
+        if found is None:
+            print(f"| {raw_project(given.seed)['deploy'][deployment]['target']} | none | {budget_ms} | | | | |", flush=True)
+            continue
+        ratio, holds = budget_ms / found["measured_ms"], found["again_ms"] <= budget_ms
+        counted, held = counted + (ratio <= TIGHT), held + (ratio <= TIGHT and holds)
+        cells = [found["target"], found["candidate"], budget_ms, found["measured_ms"], f"{ratio:.3f}", found["again_ms"], holds]
+        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
     print(f"{held} of {counted} with a budget of at most {TIGHT} times the measured p90 held it")
 
 

@@ -93,14 +93,17 @@ def _why(run: "Run", points: list[Point], chosen: Candidate, deployment: Deploym
     """None where the selected student was never rated: it came from elsewhere."""
     if not any(point.candidate == chosen for point in points):
         return None
-    return explain(
+    samples = min(RATED_ON, len(run.data.validation))
+    found = explain(
         points,
         chosen,
         deployment.budget,
         precision=str(costing.precision),
-        samples=min(RATED_ON, len(run.data.validation)),
+        samples=samples,
         least_accuracy=least_accuracy(deployment.budget, run.teacher_accuracy),
     )
+    compared = f"accuracies compared here are the supernet's, on {samples:,} validation samples, before any student's own training"
+    return {**found, "notes": [*found["notes"], compared]}
 
 
 def _is(record: Record, costing: Costing) -> bool:

@@ -93,6 +93,7 @@ def test_why_is_said_with_provenance(whole: Path) -> None:
     """Every deployment says what binds, and its predicted figures are not shown as measured ones."""
     for entry in read(whole)["search"]["deployments"]:
         assert entry["why"]["text"]
+        assert any("the supernet's" in note for note in entry["why"]["notes"])  # not the accuracies that ship
         kinds = {figure["provenance"] for point in entry["front"] for figure in point["figures"].values()}
         assert kinds <= {"measured", "predicted"}
         volumes = [step["value"] for step in entry["hypervolume"]]

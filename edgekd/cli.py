@@ -115,12 +115,16 @@ def export(
     say(f"{out / record['artifact']}: {record['size_bytes']:,} bytes, agreement {record['fidelity']['agreement']:.2%}")
 
 
-@app.command(epilog="Example: edgekd verify run")
-def verify(run: Annotated[Path, typer.Argument(help="A run's folder.")], json_file: Json = None) -> None:
+@app.command(epilog="Examples: edgekd verify run; edgekd verify run --connect ssh:pi")
+def verify(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    connect: Annotated[str | None, typer.Option(help="Run them on the device there: ssh:HOST or adb:SERIAL.")] = None,
+    json_file: Json = None,
+) -> None:
     """Verify the selected artifacts of a run once more: same files, same answers as their students."""
     from edgekd.export import verify_selected
 
-    results = verify_selected(run)
+    results = verify_selected(run, connect)
     put(json_file, results)
     for result in results:
         agreement, accuracy = result["fidelity"]["agreement"], result["accuracy"]["artifact"]

@@ -54,16 +54,27 @@ def export_student(folder: Path, candidate: str | None, target: str, precision: 
         }
 
 
-def verify_selected(folder: Path) -> list[Record]:
-    """Verify what a run selected, from the files as they are now. Raises InputError or StageError("verify")."""
+def verify_selected(folder: Path, connect: str | None = None) -> list[Record]:
+    """Verify what a run selected, from the files as they are now.
+
+    With an address (`ssh:HOST`, `adb:SERIAL`) it is run there: what was selected for any device but this machine.
+
+    Raises InputError, StageError("verify"), and DeviceError where it does not run there.
+    """
     from edgekd.artifact import contract_file, sha256_of, size_of
+    from edgekd.bench.transports import connected
+    from edgekd.device import LOCAL, find_device
+    from edgekd.device_session import DeviceSession
     from edgekd.report import read_report
     from edgekd.types import Artifact, Contract
     from edgekd.verify import verify
 
     report, found = read_report(folder / "report.json"), []
-    with finished(folder) as run:
-        for entry in report["selected"]:
+    entries = [entry for entry in report["selected"] if connect is None or entry["device"] != LOCAL]
+    if connect is not None and not entries:
+        raise InputError(f"{folder}: nothing was selected for a device other than this machine: leave --connect out")
+    with finished(folder) as run, connected(connect) as transport:
+        for entry in entries:
             path = _inside(folder, entry["artifact"])
             chosen, trained = trained_student(run, entry["candidate"])
             if not path.exists() or sha256_of(path) != entry["sha256"]:
@@ -78,8 +89,17 @@ def verify_selected(folder: Path) -> list[Record]:
                 parent=trained["sha256"],
                 tools={},
             )
+            target, session = find_target(entry["target"]), None
+            if transport is not None:
+                contract = target.contract(path)
+                session = DeviceSession(path, contract, find_device(entry["device"]), target=target, transport=transport)
             checked = verify(
-                artifact, find_target(entry["target"]), run.program(chosen, trained), run.data.validation, others=run.data.train
+                artifact,
+                target,
+                run.program(chosen, trained),
+                run.data.validation,
+                others=run.data.train,
+                session=session,
             )
             accuracy = {"student": checked.student_accuracy, "artifact": checked.artifact_accuracy, "split": "validation"}
             found.append({"artifact": entry["artifact"], "accuracy": accuracy, "fidelity": asdict(checked.fidelity)})

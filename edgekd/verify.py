@@ -16,7 +16,7 @@ from edgekd.artifact import contract_file, sha256_of
 from edgekd.data import RawArray, Split
 from edgekd.data.prepare import prepare
 from edgekd.errors import StageError
-from edgekd.target import FloatArray, Program, Target
+from edgekd.target import FloatArray, Program, Session, Target
 from edgekd.types import Artifact, Contract, Fidelity, Precision
 
 SAMPLES = 1000
@@ -45,11 +45,13 @@ def verify(
     others: Split | None = None,
     samples: int = SAMPLES,
     refuse: bool = True,
+    session: Session | None = None,
 ) -> Verified:
     """Run the artifact on the whole split, and compare it with the student on `samples` real inputs, evenly spaced.
 
     Where the split has fewer, the comparison takes the rest from `others`, the training split: whether two networks agree
-    needs no label, and a hundred samples would let pass what a thousand refuse.
+    needs no label, and a hundred samples would let pass what a thousand refuse. `session` is the artifact where it is to
+    run, on a device; None opens it here.
 
     Raises StageError("verify") where the file is not the one that was built, or, with `refuse`, where its answers are not
     the student's.
@@ -59,7 +61,7 @@ def verify(
     more = None if others is None else _spaced(others, min(samples - len(rows), len(others)))
     raw = split.inputs if more is None or others is None else np.concatenate([split.inputs, others.inputs[more]])
     labels = split.labels if more is None or others is None else np.concatenate([split.labels, others.labels[more]])
-    answers, expected = _answers(artifact, target, raw), _student(program, raw)
+    answers, expected = _answers(artifact, target, raw, session), _student(program, raw)
     compared = np.concatenate([rows, np.arange(len(split), len(raw))])
     fidelity = compare(expected[compared], answers[compared], labels[compared])
     reason = refusal(fidelity, artifact.precision) if refuse else None
@@ -79,9 +81,9 @@ def _spaced(split: Split, count: int) -> NDArray[np.int64]:
     return np.linspace(0, len(split) - 1, count).astype(np.int64)
 
 
-def _answers(artifact: Artifact, target: Target, raw: RawArray) -> FloatArray:
+def _answers(artifact: Artifact, target: Target, raw: RawArray, session: Session | None) -> FloatArray:
     """The artifact's logits, fed by the contract in its own metadata."""
-    session = target.open(artifact.path)
+    session = session or target.open(artifact.path)
     try:
         return session.run(prepare(raw, target.contract(artifact.path)))
     finally:

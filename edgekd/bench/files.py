@@ -54,6 +54,11 @@ class Files(Protocol):
         """Entries of a folder in order; none where it is not there."""
         ...
 
+    def snapshot(self, patterns: Sequence[str]) -> "Files":
+        """The same, with the files that match the patterns (shell globs, of this program's own) read now, in one go where
+        each costs a round trip; others are absent in it."""
+        ...
+
     def output(self, argv: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
         """What a command says. Raises OSError where it is not there or fails."""
         ...
@@ -79,6 +84,9 @@ class Here:
             return _sound(os.listdir(self._root / folder.lstrip("/")))
         except OSError:
             return []
+
+    def snapshot(self, patterns: Sequence[str]) -> Files:
+        return self
 
     def output(self, argv: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
         try:
@@ -113,6 +121,13 @@ class There:
         except OSError:
             return []
 
+    def snapshot(self, patterns: Sequence[str]) -> Files:
+        try:
+            said = self.output(["sh", "-c", f'grep -sH "" {" ".join(patterns)}; true'])
+        except OSError:
+            said = ""
+        return Snapshot(said, self)
+
     def output(self, argv: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
         try:
             ended = self._transport.run(list(argv), timeout_s)
@@ -121,6 +136,38 @@ class There:
                 raise FileNotFoundError(f"{argv[0]} is not there") from error
             raise
         return _said(ended.rc, ended.stdout, ended.stderr, argv[0])
+
+
+class Snapshot:
+    """Files of a device as they were at one moment, from lines `path:text`; commands are still run on it."""
+
+    here = False
+
+    def __init__(self, said: str, device: Files) -> None:
+        self._device = device
+        self._texts: dict[str, list[str]] = {}
+        for line in said.splitlines():
+            path, _, text = line.partition(":")
+            if path.startswith("/") and all(NAME.fullmatch(part) for part in path[1:].split("/")):
+                self._texts.setdefault(path, []).append(text)
+
+    def read(self, path: str) -> str:
+        if path not in self._texts:
+            raise FileNotFoundError(f"{path} was not there")
+        return "\n".join(self._texts[path]).strip()
+
+    def read_many(self, paths: Sequence[str]) -> list[str]:
+        return [self.read(path) for path in paths]
+
+    def names(self, folder: str) -> list[str]:
+        inside = [path[len(folder) + 1 :] for path in self._texts if path.startswith(f"{folder}/")]
+        return _sound(list(dict.fromkeys(name.partition("/")[0] for name in inside)))
+
+    def snapshot(self, patterns: Sequence[str]) -> Files:
+        return self
+
+    def output(self, argv: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
+        return self._device.output(argv, timeout_s)
 
 
 def _said(rc: int, stdout: str, stderr: str, program: str) -> str:

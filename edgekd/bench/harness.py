@@ -1,11 +1,11 @@
 """Run one measuring job beside a target's `runner.py`, on the device: `python harness.py job.json`.
 
 Pushed to devices as it is: standard library + numpy, Python 3.8 syntax, nothing of edgekd but the files beside it:
-loops.py (what is timed), steady.py, feeding.py (inputs), page_cache.py. The only line on stdout is one JSON document;
+loops.py (what is timed), steady.py, feeding.py (inputs), outputs.py, page_cache.py. The only line on stdout is one JSON document;
 whatever runtimes print goes to stderr. On failure the document is {"error", "stage"} and the exit code is 1.
 `stage` is `import` (the runtime), `load` (the model file) or `run`.
 
-Job: mode (`empty`, `memory`, `latency`, `cold`, `sustained`, `duty`, `throughput`), model (file name, in
+Job: mode (`empty`, `memory`, `latency`, `cold`, `sustained`, `duty`, `throughput`, `outputs`), model (file name, in
 this folder), runner (module name), threads, streams, batch (null: the model's own), seed, inputs (null: random, or .npy
 file names, an input each), samples (how many those files stack, or null), and what the mode's loop reads: warmup_queries,
 queries (exact, or null), min_queries, max_queries, min_seconds, max_seconds, window_s, period_s, page_cache.
@@ -76,7 +76,11 @@ def perform(job_file: str) -> dict[str, Any]:
 
 
 def use(models: list[Any], batches: list[list[Any]], job: dict[str, Any], here: str) -> dict[str, Any]:
-    """What the mode's loop measures with loaded models."""
+    """What the mode's loop measures with loaded models, or how many outputs were kept."""
+    if job["mode"] == "outputs":
+        import outputs
+
+        return {"outputs": outputs.keep(models[0], batches, here)}
     import loops
 
     if job["mode"] == "throughput":

@@ -18,6 +18,7 @@ MAX_LATENCY_NS = 10**12
 MAX_MEMORY_BYTES = 2**45
 MAX_STREAMS = 256
 MAX_WINDOWS = 100_000
+MAX_OUTPUTS = 64
 
 TEXT_FACTS = {"system", "arch", "python", "cpu"}
 STATE_LIMITS = {
@@ -79,6 +80,7 @@ class Reply:
     load_ns: int = 0
     first_ns: int = 0
     resident: float | None = None
+    outputs: int = 0
 
 
 def parse(completed: Completed, mode: str, *, where: str, queries: int | None = None) -> Reply:
@@ -222,6 +224,10 @@ def _throughput(document: dict[str, Any], queries: int | None, where: str) -> di
     return {"streams": streams, "wall_ns": _time(document["wall_ns"], "wall_ns", where)}
 
 
+def _outputs(document: dict[str, Any], queries: int | None, where: str) -> dict[str, Any]:
+    return {"outputs": int(number(document["outputs"], "outputs", 1, MAX_OUTPUTS, where, whole=True))}
+
+
 STATES = {"before", "after"}
 MODES: dict[str, tuple[set[str], Read]] = {
     "empty": ({"memory"}, _memory),
@@ -231,5 +237,6 @@ MODES: dict[str, tuple[set[str], Read]] = {
     "sustained": ({"windows", "latency_ns"} | STATES, _sustained),
     "duty": ({"latency_ns", "dense_ns", "late"} | STATES, _duty),
     "throughput": ({"streams", "wall_ns"} | STATES, _throughput),
+    "outputs": ({"outputs"}, _outputs),
 }
 """What each mode answers beside the common parts, and how that is read."""

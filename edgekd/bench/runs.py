@@ -16,7 +16,7 @@ from edgekd.device import LOCAL, Device
 from edgekd.errors import DeviceError, MissingExtraError
 from edgekd.target import Target
 
-DEVICE_FILES = ("harness.py", "loops.py", "steady.py", "feeding.py", "page_cache.py")
+DEVICE_FILES = ("harness.py", "loops.py", "steady.py", "feeding.py", "outputs.py", "page_cache.py")
 """What edgekd itself puts beside a runner; they import nothing of edgekd."""
 LOAD_TIMEOUT_S = 120.0  # compiling a model for a phone's accelerator takes up to a minute
 

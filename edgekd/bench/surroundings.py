@@ -1,14 +1,14 @@
-"""What a device says about itself around a measurement, beyond what the harness sees: heat, supply, swap, battery, debugger.
+"""What a device says about itself around a measurement, beyond what the harness sees: heat, supply, swap, battery.
 
 Formats: /sys/class/thermal (Linux Documentation/ABI/testing/sysfs-class-thermal), thermal_throttle of x86 (Documentation/ABI/
-testing/sysfs-devices-system-cpu), /proc/vmstat and /proc/self/status (man 5 proc), /sys/class/power_supply (Documentation/ABI/
+testing/sysfs-devices-system-cpu), /proc/vmstat (man 5 proc), /sys/class/power_supply (Documentation/ABI/
 testing/sysfs-class-power), `vcgencmd get_throttled` (https://www.raspberrypi.com/documentation/computers/os.html#get_throttled).
 """
 
 import re
 from dataclasses import dataclass
 
-from edgekd.bench.doubts import Charging, Debugger, Doubt, Hot, LowBattery, Swapping, Throttled, UnderVoltage
+from edgekd.bench.doubts import Charging, Doubt, Hot, LowBattery, Swapping, Throttled, UnderVoltage
 from edgekd.bench.files import Files, number_of, text_of
 from edgekd.bench.meters.battery import COMMAND, parse
 
@@ -16,7 +16,15 @@ LOW_BATTERY_PERCENT = 20.0  # where Android and Windows offer, and iOS applies, 
 SWAP_PAGES = 256  # 1 MiB: a few pages move on any machine
 PAGE_MIB = 4 / 1024
 UNDER_VOLTAGE, CAPPED, THROTTLING, SOFT_LIMIT = 1, 2, 4, 8  # since boot: the same shifted by 16
-MAX_PLACES = 32  # zones, processors and cooling devices that are looked at: each may be a round trip
+MAX_PLACES = 32  # zones, processors and cooling devices that are looked at
+READ = (
+    *("/proc/vmstat", "/sys/class/power_supply/*/scope", "/sys/class/power_supply/*/type"),
+    *("/sys/class/power_supply/*/capacity", "/sys/class/power_supply/*/status"),
+    *("/sys/class/thermal/cooling_device*/type", "/sys/class/thermal/cooling_device*/cur_state"),
+    *("/sys/class/thermal/thermal_zone*/temp", "/sys/class/thermal/thermal_zone*/trip_point_*"),
+    "/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count",
+)
+"""All that a look reads, in one go: a phone has dozens of zones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +41,12 @@ class Surroundings:
     swap_pages: int | None = None
     battery_percent: float | None = None
     charging: bool | None = None
-    tracer: int | None = None
 
 
 def look(files: Files, android: bool = False) -> Surroundings:
     """Raises DeviceError where the device is lost; what cannot be read is None."""
+    files = files.snapshot(READ)
     percent, charging = _android_battery(files) if android else _battery(files)
-    status = dict(line.partition(":")[::2] for line in text_of(files, "/proc/self/status").splitlines())
-    tracer = status.get("TracerPid", "").strip()
     return Surroundings(
         throttled_bits=_throttled_bits(files),
         throttle_events=_throttle_events(files),
@@ -49,7 +55,6 @@ def look(files: Files, android: bool = False) -> Surroundings:
         swap_pages=_swap_pages(files),
         battery_percent=percent,
         charging=charging,
-        tracer=int(tracer) if tracer.isdigit() and tracer != "0" else None,
     )
 
 
@@ -63,9 +68,6 @@ def doubts_between(before: Surroundings, after: Surroundings) -> list[Doubt]:
         found.append(LowBattery(min(levels)))
     if before.charging or after.charging:
         found.append(Charging())
-    tracer = before.tracer or after.tracer
-    if tracer is not None:
-        found.append(Debugger(tracer))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from edgekd.bench.statistics import latency_at
@@ -95,11 +96,21 @@ def smallest_reachable(records: list[dict[str, Any]], budget: Budget) -> tuple[O
     unit = UNITS[binding.limit]
     if binding.limit in leeway:
         name += f", with {leeway[binding.limit]:.1%} for what two measurements differ by"
-    return binding, f"smallest reachable {number(binding.value)} {unit} ({name}), the budget is {number(binding.allowed)} {unit}"
+    reached, allowed = apart(binding.value, binding.allowed)
+    return binding, f"smallest reachable {reached} {unit} ({name}), the budget is {allowed} {unit}"
 
 
-def number(value: float) -> str:
-    """Four significant digits, never with an exponent; whole numbers as they are."""
+def apart(value: float, other: float) -> tuple[str, str]:
+    """Two unequal figures to as many digits as tell them apart, four at least."""
+    for digits in range(4, 17):
+        if (pair := (number(value, digits), number(other, digits)))[0] != pair[1]:
+            return pair
+    return repr(value), repr(other)
+
+
+def number(value: float, digits: int = 4) -> str:
+    """So many significant digits, never with an exponent; whole numbers as they are."""
     if float(value).is_integer():
         return str(int(value))
-    return f"{float(f'{value:.4g}'):.12f}".rstrip("0").rstrip(".")
+    written = format(Decimal(f"{value:.{digits}g}"), "f")
+    return written.rstrip("0").rstrip(".") if "." in written else written

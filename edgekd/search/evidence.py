@@ -102,7 +102,7 @@ def _why(run: "Run", points: list[Point], chosen: Candidate, deployment: Deploym
         samples=samples,
         least_accuracy=least_accuracy(deployment.budget, run.teacher_accuracy),
     )
-    compared = f"accuracies compared here are the supernet's, on {samples:,} validation samples, before any student's own training"
+    compared = f"these accuracies are the supernet's, on {samples:,} validation samples, before any student's own training"
     return {**found, "notes": [*found["notes"], compared]}
 
 

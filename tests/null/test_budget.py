@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekd.search.budget import (
+    apart,
     least_accuracy,
     leeway_of,
     number,
@@ -159,3 +160,13 @@ def test_a_budget_is_held_by_what_two_measurements_differ_by() -> None:
     assert [over.limit for over in over_budget({**measured(1.0), "leeway": leeway}, tight)] == ["latency_ms"]
     _, text = smallest_reachable([{**measured(1.0), "leeway": leeway}], tight)
     assert "with 4.2% for what two measurements differ by" in text
+
+
+@given(st.floats(1e-6, 1e9), st.floats(1e-12, 0.5))
+def test_figures_that_differ_read_differently(allowed: float, share: float) -> None:
+    """Nobody is told that 0.01531 ms is over a budget of 0.01531 ms."""
+    value = allowed * (1 + share)
+    if value != allowed:
+        reached, limit = apart(value, allowed)
+        assert reached != limit
+        assert float(reached) >= float(limit)

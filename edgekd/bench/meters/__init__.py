@@ -12,8 +12,8 @@
 """
 
 from edgekd.bench.meters.choose import find_meter
-from edgekd.bench.meters.idle import Idle, Interval, above_idle, idle_power, idle_watts
-from edgekd.bench.meters.meter import Meter
+from edgekd.bench.meters.idle import Idle, Interval, above_idle, idle_power
+from edgekd.bench.meters.meter import Meter, Reading
 from edgekd.bench.meters.rapl import Rapl
 
-__all__ = ["Idle", "Interval", "Meter", "Rapl", "above_idle", "find_meter", "idle_power", "idle_watts"]
+__all__ = ["Idle", "Interval", "Meter", "Rapl", "Reading", "above_idle", "find_meter", "idle_power"]

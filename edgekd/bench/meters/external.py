@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from edgekd.bench.meters.meter import Reading
 from edgekd.bench.meters.trace import clock_offset, read_trace
 from edgekd.device import Device
 from edgekd.errors import DeviceError, InputError
+from edgekd.types import Provenance
 
 PATTERN_S = (0.6, 0.3, 0.3, 0.5, 0.9, 0.4, 0.4, 0.7)
 """Load and rest in turn, uneven, so that it fits in one place only; some ten readings a step of a 30 Hz meter."""
@@ -22,6 +24,8 @@ class External:
 
     name = "external"
     resolution_j = 0.0
+    least_s = 2.0
+    provenance = Provenance.MEASURED
 
     def __init__(self, file: Path, *, volts: float | None = None, offset_s: float | None = None, wait_s: float = WAIT_S) -> None:
         """`offset_s` is what to add to this machine's clock (seconds since 1970) to get the meter's; None: by the pattern."""
@@ -48,7 +52,7 @@ class External:
     def start(self) -> None:
         self._begun = time.time()
 
-    def stop(self) -> float:
+    def stop(self) -> Reading:
         if self._begun is None:
             raise DeviceError("the energy meter was stopped before it was started")
         begin, end, self._begun = self._begun, time.time(), None
@@ -57,7 +61,7 @@ class External:
             try:
                 trace = read_trace(self._file, self._volts)
                 shift = self._offset if self._offset is not None else clock_offset(trace, self._edges)
-                return trace.joules(begin + shift, end + shift)
+                return Reading(joules=trace.joules(begin + shift, end + shift), seconds=end - begin)
             except InputError as error:
                 if time.monotonic() > deadline:
                     raise DeviceError(f"external meter: {error}") from error

@@ -8,9 +8,11 @@ where input@0 of the sensor at 0x40 is VDD_IN, the whole module, and the others 
 import re
 
 from edgekd.bench.files import Files, Here, number_of, text_of
-from edgekd.bench.meters.polling import PowerIntegral, joules_of
+from edgekd.bench.meters.meter import Reading
+from edgekd.bench.meters.polling import PowerIntegral, reading_of
 from edgekd.device import LOCAL, Device
 from edgekd.errors import DeviceError
+from edgekd.types import Provenance
 
 TREE = "/sys/class/hwmon"
 CHIPS = ("ina3221", "ina2xx", "ina219", "ina226", "ina230", "ina238")
@@ -28,6 +30,8 @@ class Hwmon:
 
     name = "ina3221"
     resolution_j = 0.0
+    least_s = 4.0  # twenty readings over a link
+    provenance = Provenance.MEASURED
 
     def __init__(self, files: Files | None = None, interval_s: float | None = None) -> None:
         self._files: Files = files or Here()
@@ -85,9 +89,9 @@ class Hwmon:
             raise DeviceError("no energy sensor: no INA power monitor under /sys/class/hwmon")
         self._integral = PowerIntegral(lambda: self._watts(rails), self._interval)
 
-    def stop(self) -> float:
+    def stop(self) -> Reading:
         integral, self._integral = self._integral, None
-        return joules_of(integral)
+        return reading_of(integral)
 
     def _watts(self, rails: dict[str, tuple[str, ...]]) -> float:
         values = iter(int(text) for text in self._files.read_many([file for files in rails.values() for file in files]))

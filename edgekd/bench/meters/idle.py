@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgekd.bench.meters.meter import Meter, resolution_j
+from edgekd.bench.meters.meter import Meter, Reading
 from edgekd.errors import InputError
 
 CONFIDENCE = 0.95
@@ -23,44 +23,31 @@ class Idle:
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A figure and its 95 % interval, in the unit that its maker says. `value` always lies inside."""
+    """A figure and its 95 % interval, in the unit that its maker says. `value` always lies inside; it is the mean of `values`."""
 
+    values: tuple[float, ...]
     value: float
     low: float
     high: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """What a meter read over one run, idle power included."""
-
-    joules: float
-    seconds: float
-
-
-def idle_watts(meter: Meter, seconds: float) -> float:
-    """Power of the machine with nothing of ours running, in W: what is subtracted from a run."""
-    return _watts(meter, seconds)
-
-
 def idle_power(meter: Meter, seconds: float, parts: int = PARTS) -> Idle:
-    """The same over `seconds` in several parts, from whose differences its interval comes (Student's t)."""
+    """What is taken off a run, measured over `seconds` in several parts, from whose differences its interval comes (Student's t)."""
     if parts < 2:
         raise InputError(f"{parts} parts of an idle measurement tell no interval: make 2 or more")
     powers = [_watts(meter, seconds / parts) for _ in range(parts)]
-    step = resolution_j(meter) / seconds
+    step = meter.resolution_j / seconds
     return Idle(watts=statistics.mean(powers), half_width_w=_half_width(powers) + step)
 
 
 def _watts(meter: Meter, seconds: float) -> float:
-    begin = time.perf_counter()
     meter.start()
     time.sleep(seconds)
-    joules = meter.stop()
-    return joules / (time.perf_counter() - begin)
+    found = meter.stop()
+    return found.joules / found.seconds
 
 
-def above_idle(pairs: Sequence[tuple[Run, Run]], queries: int, idle: Idle, step_j: float = 0.0) -> Interval:
+def above_idle(pairs: Sequence[tuple[Reading, Reading]], queries: int, idle: Idle, step_j: float = 0.0) -> Interval:
     """Millijoules a query above idle, from pairs of a short and a long run that differ by so many queries.
 
     The difference cancels start-up. `step_j` is the counter's resolution, which each of the two readings may be off by. The
@@ -74,7 +61,7 @@ def above_idle(pairs: Sequence[tuple[Run, Run]], queries: int, idle: Idle, step_
     value = statistics.mean(values)
     shared = (idle.half_width_w * abs(statistics.mean(seconds for _, seconds in extra)) + 2 * step_j) / queries * 1000
     half = _half_width(values) + shared
-    return Interval(value=value, low=value - half, high=value + half)
+    return Interval(values=tuple(values), value=value, low=value - half, high=value + half)
 
 
 def _half_width(values: Sequence[float]) -> float:

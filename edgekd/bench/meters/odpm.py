@@ -9,8 +9,10 @@ development builds. `dumpsys powerstats` names the rails but prints no energy, s
 import re
 
 from edgekd.bench.files import Files, Here, text_of
-from edgekd.bench.meters.polling import CounterTotal, joules_of
+from edgekd.bench.meters.meter import Reading
+from edgekd.bench.meters.polling import CounterTotal, reading_of
 from edgekd.device import LOCAL, Device
+from edgekd.types import Provenance
 
 TREE = "/sys/bus/iio/devices"
 RAIL = re.compile(r"CH([0-9]{1,3})\[([A-Za-z0-9_]{1,60})\]:([A-Za-z0-9_() /-]{1,40})")
@@ -24,6 +26,8 @@ class Odpm:
     """The sum of the compute rails. Rails whose name begins with L are regulators fed by one of the others, so not added."""
 
     name = "odpm"
+    least_s = 2.0
+    provenance = Provenance.MEASURED
     resolution_j = 1e-3  # counters are updated every few milliseconds: at 1 W that is so much
 
     def __init__(self, files: Files | None = None) -> None:
@@ -47,9 +51,9 @@ class Odpm:
     def start(self) -> None:
         self._total = CounterTotal(self._read, 1e-6, POLL_S)
 
-    def stop(self) -> float:
+    def stop(self) -> Reading:
         total, self._total = self._total, None
-        return joules_of(total)
+        return reading_of(total)
 
     def _places(self) -> list[str]:
         """Only devices that call themselves a power monitor: iio has other sensors too."""

@@ -8,8 +8,10 @@ https://www.raspberrypi.com/documentation/computers/os.html#pmic_read_adc. A Ras
 import re
 
 from edgekd.bench.files import Files, Here
-from edgekd.bench.meters.polling import PowerIntegral, joules_of
+from edgekd.bench.meters.meter import Reading
+from edgekd.bench.meters.polling import PowerIntegral, reading_of
 from edgekd.device import LOCAL, Device
+from edgekd.types import Provenance
 
 COMMAND = ("vcgencmd", "pmic_read_adc")
 LINE = re.compile(r"\s*([A-Z0-9_]{1,32})_([AV]) (current|volt)\(([0-9]{1,3})\)=([0-9]{1,4}\.[0-9]{1,12})([AV])\s*")
@@ -25,6 +27,8 @@ class Pmic:
 
     name = "pmic"
     resolution_j = 0.0
+    least_s = 4.0  # forty readings
+    provenance = Provenance.MEASURED
 
     def __init__(self, files: Files | None = None, interval_s: float = INTERVAL_S) -> None:
         self._files: Files = files or Here()
@@ -45,9 +49,9 @@ class Pmic:
     def start(self) -> None:
         self._integral = PowerIntegral(self._watts, self._interval)
 
-    def stop(self) -> float:
+    def stop(self) -> Reading:
         integral, self._integral = self._integral, None
-        return joules_of(integral)
+        return reading_of(integral)
 
     def _watts(self) -> float:
         return sum(rails(self._files.output(COMMAND)).values())

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from edgekd.bench.meters.meter import Reading
 from edgekd.errors import DeviceError
 
 MIN_READINGS = 3
@@ -52,7 +53,7 @@ class PowerIntegral:
     """Energy of a sensor of power: the trapezoid under its readings, each at the middle of the time that it took."""
 
     def __init__(self, watts: Callable[[], float], interval_s: float) -> None:
-        self._watts, self.readings, self.joules = watts, 0, 0.0
+        self._watts, self.readings, self.joules, self.seconds = watts, 0, 0.0, 0.0
         self._last: tuple[float, float] | None = None
         self._polling = Polling(self._take, interval_s)
 
@@ -62,14 +63,15 @@ class PowerIntegral:
         moment = (before + time.perf_counter()) / 2
         if self._last is not None:
             self.joules += (self._last[1] + watts) / 2 * (moment - self._last[0])
+            self.seconds += moment - self._last[0]
         self._last = (moment, watts)
         self.readings += 1
 
-    def stop(self) -> float:
+    def stop(self) -> Reading:
         self._polling.stop()
         if self.readings < MIN_READINGS:
             raise DeviceError(f"the energy sensor gave {self.readings} readings while measuring: measure for longer")
-        return self.joules
+        return Reading(joules=self.joules, seconds=self.seconds)
 
 
 class CounterTotal:
@@ -80,24 +82,28 @@ class CounterTotal:
     """
 
     def __init__(self, counts: Callable[[], dict[str, tuple[int, int | None]]], unit_j: float, interval_s: float) -> None:
-        self._counts, self._unit, self._total = counts, unit_j, 0
+        self._counts, self._unit, self._total, self._seconds = counts, unit_j, 0, 0.0
+        self._moment = 0.0
         self._last: dict[str, tuple[int, int | None]] | None = None
         self._polling = Polling(self._take, interval_s)
 
     def _take(self) -> None:
+        before = time.perf_counter()
         now = self._counts()
+        moment = (before + time.perf_counter()) / 2
         if self._last is not None:
             if now.keys() != self._last.keys():
                 raise DeviceError("an energy counter appeared or vanished while measuring")
             self._total += sum(_step(name, self._last[name][0], *now[name]) for name in now)
-        self._last = now
+            self._seconds += moment - self._moment
+        self._last, self._moment = now, moment
 
-    def stop(self) -> float:
+    def stop(self) -> Reading:
         self._polling.stop()
-        return self._total * self._unit
+        return Reading(joules=self._total * self._unit, seconds=self._seconds)
 
 
-def joules_of(running: PowerIntegral | CounterTotal | None) -> float:
+def reading_of(running: PowerIntegral | CounterTotal | None) -> Reading:
     """End what `start` began; DeviceError where nothing was."""
     if running is None:
         raise DeviceError("the energy meter was stopped before it was started")

@@ -10,9 +10,11 @@ import time
 from typing import Any
 
 from edgekd.bench.files import Files, Here
+from edgekd.bench.meters.meter import Reading
 from edgekd.bench.meters.polling import Polling
 from edgekd.device import LOCAL, Device
 from edgekd.errors import DeviceError
+from edgekd.types import Provenance
 
 WINDOW_MS = 200  # shorter windows are stretched by 16 to 29 %
 COMMAND = ("sudo", "-n", "powermetrics", "--samplers", "cpu_power,gpu_power", "-n", "1", "-f", "plist", "-i", str(WINDOW_MS))
@@ -23,6 +25,8 @@ class Powermetrics:
 
     name = "powermetrics"
     resolution_j = 1e-3  # energies are whole mJ
+    least_s = 4.0  # twenty windows
+    provenance = Provenance.MODELLED  # Apple's own word is `estimated` power
 
     def __init__(self, files: Files | None = None) -> None:
         self._files: Files = files or Here()
@@ -45,14 +49,14 @@ class Powermetrics:
         self._seen, self._begin = [], time.perf_counter()
         self._polling = Polling(self._take, 0.0)
 
-    def stop(self) -> float:
+    def stop(self) -> Reading:
         if self._polling is None:
             raise DeviceError("the energy meter was stopped before it was started")
         elapsed = time.perf_counter() - self._begin
         self._polling.stop()
         self._polling = None
         joules, seconds = (sum(values) for values in zip(*self._seen, strict=True))
-        return joules / seconds * elapsed
+        return Reading(joules=joules / seconds * elapsed, seconds=elapsed)
 
     def _take(self) -> None:
         self._seen += windows(self._files.output(COMMAND))

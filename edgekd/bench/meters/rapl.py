@@ -6,8 +6,10 @@ Format: Linux Documentation/power/powercap/powercap.rst; ABI in Documentation/AB
 from pathlib import Path
 
 from edgekd.bench.files import Files, Here, text_of
-from edgekd.bench.meters.polling import CounterTotal, joules_of
+from edgekd.bench.meters.meter import Reading
+from edgekd.bench.meters.polling import CounterTotal, reading_of
 from edgekd.device import LOCAL, Device
+from edgekd.types import Provenance
 
 TREE = "/sys/class/powercap"
 POLL_S = 10.0
@@ -23,7 +25,8 @@ class Rapl:
     """
 
     name = "rapl"
-    resolution_j = 6.1e-5  # a step of the counter, 2^-14 J, on Intel's clients; the register steps every millisecond
+    least_s = 2.0  # the register steps every millisecond: 0.1 % of this
+    resolution_j = 6.1e-5  # a step of the counter, 2^-14 J, on Intel's clients
 
     def __init__(self, root: Path = Path(TREE), *, files: Files | None = None) -> None:
         """`root` is a powercap tree of this machine; `files` says where else to read one."""
@@ -45,12 +48,19 @@ class Rapl:
             return f"{packages[0]} cannot be read as a RAPL domain"
         return None
 
+    @property
+    def provenance(self) -> Provenance:
+        """Intel's counters measure since Haswell (Hackenberg et al. 2015, doi:10.1109/IPDPSW.2015.70), the first with AVX2;
+        older ones and AMD's compute energy from activity (Schöne et al. 2021, arXiv:2108.00808)."""
+        said = text_of(self._files, "/proc/cpuinfo")
+        return Provenance.MEASURED if "GenuineIntel" in said and " avx2 " in said else Provenance.MODELLED
+
     def start(self) -> None:
         self._total = CounterTotal(lambda: self._read(self._packages()), 1e-6, POLL_S)
 
-    def stop(self) -> float:
+    def stop(self) -> Reading:
         total, self._total = self._total, None
-        return joules_of(total)
+        return reading_of(total)
 
     def _read(self, packages: list[str]) -> dict[str, tuple[int, int | None]]:
         found: dict[str, tuple[int, int | None]] = {}

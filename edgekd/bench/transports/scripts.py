@@ -16,7 +16,8 @@ ERR_BYTES = 65_536
 IDLE_S = 300
 """How long a lock lasts after its owner was last heard of, beyond the time limit of what it runs."""
 
-# Everything that an owner started carries its mark in the environment, however far it has gone from its parent. The mark is put
+# Everything that an owner started carries its mark in the environment, however far it has gone from its parent: the owner's name,
+# then the call's token, so that a meter may be read beside a run, and its end is not the run's. The mark is put
 # together here and there, never written out: under sshd's ForceCommand the script itself is in its shell's environment.
 COMMON = """\
 now() { cut -d. -f1 /proc/uptime 2>/dev/null || date +%s; }
@@ -80,14 +81,15 @@ def running(argv: Sequence[str], *, owner: str, token: str, seconds: float, grac
 
     `timeout` on the device ends it even where the connection is gone; `end_marked` ends what it left in the background.
     """
+    mark = q(f"{owner}.{token}")
     kill = f"-k {q(grace)} " if grace else ""
     return f"""\
 if [ -d "$base/site" ]; then PYTHONPATH="$base/site${{PYTHONPATH:+:$PYTHONPATH}}"; export PYTHONPATH; fi
 exec 4>&1
 end=$( {{ {{ {{
-  EDGEKD_RUN="run-"{q(owner)} timeout {kill}{max(1, round(seconds))} {shlex.join(argv)} </dev/null 3>&- 4>&- 5>&-
+  EDGEKD_RUN="run-"{mark} timeout {kill}{max(1, round(seconds))} {shlex.join(argv)} </dev/null 3>&- 4>&- 5>&-
   echo $? >&5
-  end_marked {q(owner)} >/dev/null
+  end_marked {mark} >/dev/null
 }} 2>&1 1>&3 4>&- | tail -c {ERR_BYTES} >&5 3>&-; }} 3>&1 | head -c {limit + 1} >&4; }} 5>&1 )
 exec 4>&-
 tell "$end"

@@ -211,6 +211,8 @@ class Measurement:
     warnings: tuple[str, ...] = ()
     reason: str = ""
     """Why it is unavailable, where it is."""
+    interval: tuple[float, float] | None = None
+    """95 % interval of the values' mean, where what is told is that mean (energy)."""
 
     @classmethod
     def unavailable(cls, metric: Literal["latency_ms", "peak_memory_bytes", "energy_mj"], reason: str) -> Self:

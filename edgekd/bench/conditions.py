@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from edgekd.bench.doubts import (
+    Debugger,
     Disagreement,
     Doubt,
     FrequencyDrift,
@@ -46,6 +47,9 @@ def activity(replies: Sequence[Reply]) -> dict[str, Scalar]:
             found[key] = round(max(values), 2)
         if values and key == "frequency_mhz" and min(values) < max(values):
             found["frequency_low_mhz"] = round(min(values), 2)
+    tracers = [state.values["tracer_pid"] for pair in pairs for state in pair if "tracer_pid" in state.values]
+    if tracers:
+        found["tracer_pid"] = int(tracers[0])
     governors = sorted({state.governor for pair in pairs for state in pair if state.governor})
     if governors:
         found["governor"] = ", ".join(governors)
@@ -76,6 +80,8 @@ def doubts(conditions: dict[str, Scalar], threads: int, cpus: int) -> list[Doubt
         found.append(Governor(governor))
     if low and high / low - 1 > CLOCK_DRIFT:
         found.append(FrequencyDrift(low, high))
+    if "tracer_pid" in conditions:
+        found.append(Debugger(int(conditions["tracer_pid"])))
     if threads > cpus:
         found.append(TooManyThreads(threads, cpus))
     return found

@@ -191,6 +191,9 @@ def dynamic_facts(root: str = "/") -> dict[str, Any]:
         facts["governor"] = governor
     if khz.isdigit():
         facts["frequency_mhz"] = int(khz) / 1000
+    tracer = [line.split()[-1] for line in read(root, "proc/self/status").splitlines() if line.startswith("TracerPid:")]
+    if tracer and tracer[0].isdigit() and int(tracer[0]):
+        facts["tracer_pid"] = int(tracer[0])
     hottest = temperature(root)
     if hottest is not None:
         facts["temperature_c"] = hottest

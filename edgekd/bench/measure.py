@@ -52,15 +52,10 @@ def measure_model(
         DeviceError: where the device is not connected, cannot be measured, is lost, or answers nonsense.
         MissingExtraError: where this machine lacks the runtime.
     """
-    path = _model_file(model)
-    where = find_device(device) if isinstance(device, str) else device
-    chosen = _target(path, target)
+    path, where, chosen = resolved(model, device, target, connected=connect is not None or transport is not None)
     settings = settings or Settings.of(use)
     if queries is not None:
         settings = settings.exactly(queries)
-    reason = unmeasurable(chosen, where, connected=connect is not None or transport is not None)
-    if reason:
-        raise DeviceError(f"{path.name}: cannot be measured: {reason}")
     if connect is not None:
         read_address(connect)
     try:
@@ -87,6 +82,17 @@ def measure_model(
     }
 
 
+def resolved(model: Path, device: str | Device, target: str | Target | None, *, connected: bool) -> tuple[Path, Device, Target]:
+    """The model file, the device and the target that were named. Raises InputError, DeviceError as `measure_model` does."""
+    path = _model_file(model)
+    where = find_device(device) if isinstance(device, str) else device
+    chosen = _target(path, target)
+    reason = unmeasurable(chosen, where, connected=connected)
+    if reason:
+        raise DeviceError(f"{path.name}: cannot be measured: {reason}")
+    return path, where, chosen
+
+
 def profile_record(profile: Profile) -> dict[str, Any]:
     """A profile's figures with their provenance, its conditions, warnings and raw values, as JSON can hold them."""
     parts = (profile.latency_ms, profile.peak_memory_bytes, profile.energy_mj)
@@ -103,11 +109,17 @@ def profile_record(profile: Profile) -> dict[str, Any]:
 
 
 def figure(measurement: Measurement) -> dict[str, Any]:
-    """Median and provenance of a metric other than latency; the reason where it is unavailable. Bytes are whole."""
+    """Median, count and provenance of a metric other than latency, or its mean with a 95 % interval (energy).
+
+    The reason where it is unavailable. Bytes are whole.
+    """
     if measurement.provenance is Provenance.UNAVAILABLE:
         return {"value": None, "provenance": str(measurement.provenance), "reason": measurement.reason}
+    told = {"n": len(measurement.values), "provenance": str(measurement.provenance)}
+    if measurement.interval is not None:
+        return {"value": statistics.fmean(measurement.values), "interval": list(measurement.interval), **told}
     value = statistics.median(measurement.values)
-    return {"value": round(value) if measurement.metric.endswith("_bytes") else value, "provenance": str(measurement.provenance)}
+    return {"value": round(value) if measurement.metric.endswith("_bytes") else value, **told}
 
 
 def _latency(measurement: Measurement) -> dict[str, Any]:

@@ -12,17 +12,19 @@ generated code; the runtime's own footprint is left out, and memory of accelerat
 
 import contextlib
 import statistics
-import time
 from pathlib import Path
 
 from edgekd.artifact import files_of, size_of
 from edgekd.bench.conditions import activity, doubts, instability, texts
-from edgekd.bench.doubts import FewSamples
-from edgekd.bench.meters import Meter, Rapl, idle_watts
+from edgekd.bench.doubts import Doubt, FewSamples
+from edgekd.bench.energy import energy
+from edgekd.bench.files import Files, Here, There
+from edgekd.bench.meters import Meter
 from edgekd.bench.reply import Reply, RunFailed
 from edgekd.bench.runs import Runs
 from edgekd.bench.settings import WARM, Settings, Use
 from edgekd.bench.statistics import fewest_samples
+from edgekd.bench.surroundings import doubts_between, look
 from edgekd.bench.transports import Transport, connect
 from edgekd.bench.uses import Found, way
 from edgekd.device import LOCAL, Device
@@ -31,8 +33,6 @@ from edgekd.target import Target
 from edgekd.types import Artifact, Measurement, Profile, Provenance, Scalar
 
 MEMORY_ROUNDS = 3
-IDLE_S = 1.0
-ENERGY_S = 2.0  # RAPL counters step every millisecond: 0.1 % of this
 
 
 def profile(
@@ -50,7 +50,7 @@ def profile(
     Args:
         transport: where the device is; None is this machine, which is right for the device `local` only.
         settings: None for the full procedure of a few seconds.
-        meter: an energy sensor; None for this machine's own.
+        meter: an energy sensor; None for the device's own (meters/choose.py), read where the device is.
 
     Raises:
         DeviceError: where the device is lost, or answers nonsense.
@@ -84,13 +84,14 @@ def profile_file(
     if reason:
         absent = [Measurement.unavailable(m, reason) for m in ("latency_ms", "peak_memory_bytes", "energy_mj")]
         return Profile(latency_ms=absent[0], peak_memory_bytes=absent[1], energy_mj=absent[2], size_bytes=size_of(model))
+    files: Files = Here() if transport is None else There(transport)
     with contextlib.ExitStack() as stack:
         if transport is None:
             transport = connect(LOCAL)
             stack.callback(transport.close)
         runs = Runs(model, device, target, transport, threads, settings or Settings.of(use), use)
         runs.push()
-        return _measure(runs, meter or Rapl())
+        return _measure(runs, files, meter)
 
 
 def unmeasurable(target: Target, device: Device, *, connected: bool) -> str | None:
@@ -103,8 +104,10 @@ def unmeasurable(target: Target, device: Device, *, connected: bool) -> str | No
     return reason
 
 
-def _measure(runs: Runs, meter: Meter) -> Profile:
-    """All rounds, then energy where the meter can see this device."""
+def _measure(runs: Runs, files: Files, meter: Meter | None) -> Profile:
+    """All rounds, with a look around the device before and after them; then energy, where a meter can see this device."""
+    android = runs.device.os == "android"
+    before = look(files, android)
     used, replies, memories = way(runs), list[Reply](), list[tuple[Reply, Reply]]()
     for share in runs.settings.shares():
         if len(memories) < MEMORY_ROUNDS:
@@ -112,11 +115,11 @@ def _measure(runs: Runs, meter: Meter) -> Profile:
         replies += used.passes(runs, share)
     runs.check_alike([reply for pair in memories for reply in pair] + replies)
     found = used.read(runs, replies)
-    latency = _latency(runs, replies, found)
+    latency = _latency(runs, replies, found, doubts_between(before, look(files, android)))
     return Profile(
         latency_ms=latency,
         peak_memory_bytes=_memory(runs, memories),
-        energy_mj=_energy(runs, meter, latency),
+        energy_mj=energy(runs, files, meter, latency),
         size_bytes=size_of(runs.model),
         use=found.details,
     )
@@ -147,8 +150,8 @@ def described(use: Use, seed: int) -> str:
     return f"random, seed {seed}: standard normal, or integers"
 
 
-def _latency(runs: Runs, replies: list[Reply], found: Found) -> Measurement:
-    """Milliseconds of every query, process by process, in the order taken."""
+def _latency(runs: Runs, replies: list[Reply], found: Found, around: list[Doubt]) -> Measurement:
+    """Milliseconds of every query, process by process, in the order taken; `around` is what was doubtful about the device."""
     settings = runs.settings
     values = tuple(value for run in found.series for value in run)
     conditions = {
@@ -159,7 +162,7 @@ def _latency(runs: Runs, replies: list[Reply], found: Found) -> Measurement:
         "warmup_queries": settings.warmup_queries,
         "percentiles": "p50: sample median; others: LoadGen early stopping, confidence 0.99",
     }
-    warnings = texts(doubts(conditions, runs.threads, replies[0].cpus) + instability(found.series)) + found.warnings
+    warnings = texts([*doubts(conditions, runs.threads, replies[0].cpus), *around, *instability(found.series)]) + found.warnings
     fewest = fewest_samples(90)
     if len(values) < fewest:
         warnings.append(str(FewSamples(len(values), fewest)))
@@ -197,37 +200,3 @@ def _memory(runs: Runs, pairs: list[tuple[Reply, Reply]]) -> Measurement:
 def _peak(reply: Reply) -> int:
     assert reply.peak_rss_bytes is not None  # parse() demands it of these modes
     return reply.peak_rss_bytes
-
-
-def _energy(runs: Runs, meter: Meter, latency: Measurement) -> Measurement:
-    """Millijoules a query, above idle, one value a round: (long run - short run) / queries, so that start-up cancels."""
-    reason = meter.unavailable(runs.device)
-    if reason is None and latency.provenance is Provenance.EMULATED:
-        reason = "an emulator's energy is not the device's"
-    if reason is None and (runs.use.mode != "warm" or runs.use.throughput):
-        reason = "energy is measured of one stream of warm queries"
-    if reason:
-        return Measurement.unavailable("energy_mj", reason)
-    extra = max(1, round(ENERGY_S * 1000 / statistics.median(latency.values)))
-    idle = idle_watts(meter, IDLE_S)
-    values = []
-    for _ in runs.settings.shares():
-        short, long = (_joules(runs, meter, idle, queries) for queries in (1, 1 + extra))
-        values.append((long - short) / extra * 1000)
-    low = "energy does not exceed the idle machine's: measure when nothing else runs"
-    return Measurement(
-        metric="energy_mj",
-        values=tuple(values),
-        provenance=latency.provenance,
-        conditions={**latency.conditions, "meter": meter.name, "idle_w": round(idle, 3), "queries": extra},
-        warnings=(low,) if min(values) <= 0 else (),
-    )
-
-
-def _joules(runs: Runs, meter: Meter, idle_w: float, queries: int) -> float:
-    """Energy of one latency pass above idle, its start-up included."""
-    begin = time.perf_counter()
-    meter.start()
-    runs.run("latency", Settings(processes=1, queries=queries).shares()[0])
-    joules = meter.stop()
-    return joules - idle_w * (time.perf_counter() - begin)

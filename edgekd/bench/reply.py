@@ -30,6 +30,7 @@ STATE_LIMITS = {
     "ticks_steal": (0, 2**63),
     "frequency_mhz": (0, 1e6),
     "temperature_c": (-40, 150),
+    "tracer_pid": (1, 2**31),
 }
 
 

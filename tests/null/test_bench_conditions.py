@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekd.bench import harness
 from edgekd.bench.conditions import activity, doubts, instability, texts
 from edgekd.bench.doubts import (
     Charging,
@@ -269,11 +270,12 @@ def test_a_phone_s_battery() -> None:
 
 
 def test_a_debugger_is_told(tmp_path: Path) -> None:
-    """The process that traces what the transport starts."""
-    plain = look(tree(tmp_path, {"proc/self/status": "Name:\tcat\nTracerPid:\t0"}))
-    assert plain.tracer is None
-    traced = look(tree(tmp_path, {"proc/self/status": "Name:\tcat\nTracerPid:\t4242"}))
-    assert doubts_between(plain, traced) == [Debugger(4242)]
+    """The harness itself says whether a process traces it."""
+    for pid, expected in ((0, []), (4242, [Debugger(4242)])):
+        tree(tmp_path, {"proc/self/status": f"Name:\tpython\nTracerPid:\t{pid}"})
+        facts = harness.dynamic_facts(str(tmp_path))
+        facts.pop("governor", None)
+        assert doubts(activity([reply(facts, facts)]), threads=1, cpus=2) == expected
 
 
 def test_a_device_that_tells_nothing_has_no_doubt(tmp_path: Path) -> None:
@@ -292,7 +294,6 @@ def test_nonsense_in_sysfs_is_absent(tmp_path_factory: pytest.TempPathFactory, j
         f"{ZONE}/temp",
         f"{ZONE}/trip_point_0_temp",
         "proc/vmstat",
-        "proc/self/status",
         "sys/class/power_supply/B/capacity",
     ):
         (root / path).parent.mkdir(parents=True, exist_ok=True)

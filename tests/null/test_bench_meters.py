@@ -38,7 +38,7 @@ def test_adds_up_packages_only(tmp_path: Path) -> None:
     set_energy(second, 6_000_000)
     for other in others:
         set_energy(other, 90_000_000)
-    assert meter.stop() == pytest.approx(3.5)
+    assert meter.stop().joules == pytest.approx(3.5)
 
 
 def test_a_counter_may_wrap(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_counter_may_wrap(tmp_path: Path) -> None:
     meter = Rapl(tmp_path)
     meter.start()
     set_energy(place, 250_000)
-    assert meter.stop() == pytest.approx(0.75)
+    assert meter.stop().joules == pytest.approx(0.75)
 
 
 def test_no_sensor_is_said(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_same_package_is_never_added_twice(tmp_path: Path) -> None:
     meter.start()
     set_energy(first, 2_000_000)
     set_energy(second, 2_000_000)
-    assert meter.stop() == pytest.approx(2.0)
+    assert meter.stop().joules == pytest.approx(2.0)
 
 
 def test_another_device_has_no_meter_here(tmp_path: Path) -> None:

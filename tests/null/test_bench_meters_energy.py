@@ -78,7 +78,7 @@ def measured(meter: Meter, simulated: Simulated, seconds: float = SECONDS) -> tu
     simulated.moments.clear()
     meter.start()
     time.sleep(seconds)
-    found = meter.stop()
+    found = meter.stop().joules
     return found, energy(simulated.moments[-1]) - energy(simulated.moments[0])
 
 
@@ -223,7 +223,7 @@ def test_pmic_through_a_transport() -> None:
     meter = Pmic(There(device), interval_s=0.01)
     meter.start()
     time.sleep(SECONDS)
-    found = meter.stop()
+    found = meter.stop().joules
     assert found == pytest.approx(energy(device.moments[-1]) - energy(device.moments[0]), rel=0.02)
 
 
@@ -244,7 +244,7 @@ def test_powermetrics_through_a_transport() -> None:
     meter.start()
     time.sleep(0.2)
     elapsed = time.perf_counter() - begin
-    assert meter.stop() == pytest.approx(MEAN_W * elapsed, rel=0.02)
+    assert meter.stop().joules == pytest.approx(MEAN_W * elapsed, rel=0.02)
 
 
 def test_battery_counts_charge() -> None:
@@ -254,7 +254,7 @@ def test_battery_counts_charge() -> None:
     meter = AndroidBattery(There(Scripted(lambda *_: state.format(next(counters)))))
     assert meter.unavailable(PHONE) is None
     meter.start()
-    assert meter.stop() == pytest.approx(0.003 * 3600 * 3.9)
+    assert meter.stop().joules == pytest.approx(0.003 * 3600 * 3.9)
     plugged = AndroidBattery(There(Scripted(lambda *_: state.format(9).replace("USB powered: false", "USB powered: true"))))
     assert "unplug the device" in str(plugged.unavailable(PHONE))
     with pytest.raises(DeviceError, match="being charged"):

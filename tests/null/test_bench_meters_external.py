@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from edgekd.bench.meters.external import PATTERN_S, External
-from edgekd.bench.meters.idle import Idle, Run, above_idle, idle_power
+from edgekd.bench.meters.idle import Idle, above_idle, idle_power
+from edgekd.bench.meters.meter import Reading
 from edgekd.bench.meters.trace import Trace, clock_offset
 from edgekd.device import probe
 from edgekd.errors import DeviceError, InputError
+from edgekd.types import Provenance
 
 
 def edges_of(begin: float, pattern: tuple[float, ...] = PATTERN_S) -> list[tuple[float, bool]]:
@@ -69,10 +71,11 @@ def test_energy_of_an_external_meter(tmp_path: Path) -> None:
     meter.start()
     load(0.3)
     end = time.time()
-    times = np.arange(begin - 0.5, end + 0.5, 0.001)
+    times = np.arange(begin - 0.5, end + 5.0, 0.001)
     watts = [2.0 + 3.0 * any(low <= moment < high for low, high in busy) for moment in times]
     file.write_text("time_s,power_w\n" + "".join(f"{t + ahead:.6f},{w}\n" for t, w in zip(times, watts, strict=True)))
-    assert meter.stop() == pytest.approx(5.0 * 0.3, rel=0.02)
+    found = meter.stop()
+    assert found.joules == pytest.approx(2.0 * found.seconds + 3.0 * (busy[-1][1] - busy[-1][0]), rel=0.02)
 
 
 def test_a_meter_that_never_wrote_its_end_is_an_error(tmp_path: Path) -> None:
@@ -88,7 +91,7 @@ def test_a_meter_that_never_wrote_its_end_is_an_error(tmp_path: Path) -> None:
 
 def test_energy_above_idle_with_its_interval() -> None:
     """Runs of 100 more queries at 7 W on a machine that idles at 2 W: 50 mJ each, plus or minus what is not known."""
-    short, long = Run(joules=4.0, seconds=1.0), Run(joules=11.0, seconds=2.0)
+    short, long = Reading(joules=4.0, seconds=1.0), Reading(joules=11.0, seconds=2.0)
     exact = above_idle([(short, long)] * 3, 100, Idle(watts=2.0, half_width_w=0.0))
     assert (exact.value, exact.low, exact.high) == pytest.approx((50.0, 50.0, 50.0))
     assert above_idle([(short, long)] * 3, 100, Idle(watts=2.0, half_width_w=0.1)).high == pytest.approx(51.0)
@@ -103,7 +106,11 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     rng, inside = np.random.default_rng(0), 0
     for _ in range(1000):
         pairs = [
-            (Run(joules=4 + rng.normal(0, 0.1), seconds=1.0), Run(joules=11 + rng.normal(0, 0.1), seconds=2.0)) for _ in range(5)
+            (
+                Reading(joules=4 + rng.normal(0, 0.1), seconds=1.0),
+                Reading(joules=11 + rng.normal(0, 0.1), seconds=2.0),
+            )
+            for _ in range(5)
         ]
         found = above_idle(pairs, 100, Idle(watts=2.0, half_width_w=0.0))
         inside += found.low <= 50.0 <= found.high
@@ -114,7 +121,7 @@ class Ramp:
     """A meter of a machine that idles at one power after the other."""
 
     name = "ramp"
-    resolution_j = 0.0
+    resolution_j, least_s, provenance = 0.0, 0.0, Provenance.MEASURED
 
     def __init__(self, *watts: float) -> None:
         self.watts, self.begun = list(watts), 0.0
@@ -125,8 +132,9 @@ class Ramp:
     def start(self) -> None:
         self.begun = time.perf_counter()
 
-    def stop(self) -> float:
-        return self.watts.pop(0) * (time.perf_counter() - self.begun)
+    def stop(self) -> Reading:
+        seconds = time.perf_counter() - self.begun
+        return Reading(joules=self.watts.pop(0) * seconds, seconds=seconds)
 
 
 def test_idle_power_has_an_interval() -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekd.bench import procedure
-from edgekd.bench.meters import Rapl
+from edgekd.bench import energy
+from edgekd.bench.files import Here
+from edgekd.bench.meters import Reading, find_meter
 from edgekd.bench.procedure import profile
 from edgekd.bench.runs import DEVICE_FILES
 from edgekd.bench.settings import Settings
@@ -52,6 +53,8 @@ class Scripted:
         raise DeviceError(f"no {remote}")
 
     def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
+        if argv[0] != self.python:
+            return Completed(rc=127, stdout="", stderr=f"{argv[0]}: not found")
         machine = {"system": "Linux", "arch": "aarch64", "python": "3.8.18", "cpus": 4, "cpu": "Raspberry Pi 5"}
         answer = {"schema": "edgekd.reply/1", "mode": self.job["mode"], "versions": {"numpy": "1.24.4"}, "machine": machine}
         if self.job["mode"] == "latency":
@@ -81,7 +84,7 @@ def test_measures_on_this_machine(tmp_path: Path) -> None:
     assert expected.items() <= latency.conditions.items()
     assert int(memory.conditions["empty_peak_bytes"]) > 10_000_000
     assert any("20 queries are too few for a p90" in warning for warning in latency.warnings)
-    if Rapl().unavailable(LOCAL):
+    if isinstance(find_meter(LOCAL, Here()), str):
         assert (found.energy_mj.provenance, found.energy_mj.values) == (Provenance.UNAVAILABLE, ())
         assert found.energy_mj.reason
 
@@ -132,7 +135,7 @@ def test_a_remote_device_is_measured_by_the_same_files(tmp_path: Path) -> None:
     assert device.pushed == [*DEVICE_FILES, "runner.py", "model.npz"] + ["job.json"] * 6
     assert found.latency_ms.values == (2.0,) * 20
     assert found.peak_memory_bytes.values == (3_000_000.0,) * 2
-    assert found.energy_mj.reason == "no energy meter for raspberry-pi-5"
+    assert "no INA power monitor under /sys/class/hwmon; no energy sensor: vcgencmd" in found.energy_mj.reason
 
 
 @pytest.mark.parametrize(
@@ -161,13 +164,17 @@ def test_an_emulator_s_time_is_not_called_measured(tmp_path: Path) -> None:
     assert {found.latency_ms.provenance, found.peak_memory_bytes.provenance} == {Provenance.EMULATED}
 
 
+IDLE = (0.0,) * 5
+
+
 class Joules:
     """A meter that reads one value after the other: idle, then short and long run of each round."""
 
     name = "scripted"
+    resolution_j, least_s = 0.0, 0.02
 
-    def __init__(self, *values: float) -> None:
-        self.values = list(values)
+    def __init__(self, *values: float, provenance: Provenance = Provenance.MEASURED) -> None:
+        self.values, self.provenance = list(values), provenance
 
     def unavailable(self, device: Device) -> str | None:
         return None
@@ -175,25 +182,43 @@ class Joules:
     def start(self) -> None:
         pass
 
-    def stop(self) -> float:
-        return self.values.pop(0)
+    def stop(self) -> Reading:
+        return Reading(joules=self.values.pop(0), seconds=1.0)
 
 
 def test_energy_is_the_difference_of_a_long_and_a_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """10 more queries that take 1 J more are 100 mJ each, whatever start-up took; one value a round."""
-    monkeypatch.setattr(procedure, "IDLE_S", 0.001)
-    monkeypatch.setattr(procedure, "ENERGY_S", 0.02)
-    meter = Joules(0.0, 5.0, 6.0, 7.0, 9.0)
+    monkeypatch.setattr(energy, "IDLE_S", 0.001)
+    meter = Joules(*IDLE, 5.0, 6.0, 7.0, 9.0)
     found = profile(build(tmp_path), PI, target=TARGET, transport=Scripted(), settings=SMALL, meter=meter).energy_mj
     assert found.values == pytest.approx((100.0, 200.0))
-    assert (found.conditions["meter"], found.conditions["queries"], found.provenance) == ("scripted", 10, Provenance.MEASURED)
+    told = (found.conditions["meter"], found.conditions["energy_queries"], found.provenance)
+    assert told == ("scripted", 10, Provenance.MEASURED)
+    assert found.interval is not None
+    assert found.interval[0] < 100.0 < 200.0 < found.interval[1]
+
+
+def test_what_a_meter_computes_is_not_called_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sensor that models energy gives modelled figures."""
+    monkeypatch.setattr(energy, "IDLE_S", 0.001)
+    meter = Joules(*IDLE, 5.0, 6.0, 7.0, 9.0, provenance=Provenance.MODELLED)
+    found = profile(build(tmp_path), PI, target=TARGET, transport=Scripted(), settings=SMALL, meter=meter)
+    assert (found.energy_mj.provenance, found.latency_ms.provenance) == (Provenance.MODELLED, Provenance.MEASURED)
+
+
+def test_a_meter_too_coarse_for_the_time_allowed_says_so(tmp_path: Path) -> None:
+    """A counter that needs minutes is not read for seconds: the reason says how to allow it."""
+    meter = Joules()
+    meter.least_s = 300.0
+    found = profile(build(tmp_path), PI, target=TARGET, transport=Scripted(), settings=SMALL, meter=meter).energy_mj
+    assert found.reason == "scripted needs runs of 300 s: allow them with --seconds 300"
 
 
 def test_energy_below_idle_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long run that took less than a short one is kept as it was read, with a warning."""
-    monkeypatch.setattr(procedure, "IDLE_S", 0.001)
+    monkeypatch.setattr(energy, "IDLE_S", 0.001)
     found = profile(
-        build(tmp_path), PI, target=TARGET, transport=Scripted(), settings=SMALL, meter=Joules(0, 5, 4, 1, 2)
+        build(tmp_path), PI, target=TARGET, transport=Scripted(), settings=SMALL, meter=Joules(*IDLE, 5, 4, 1, 2)
     ).energy_mj
     assert found.values[0] < 0
     assert "does not exceed the idle machine's" in found.warnings[0]

@@ -32,7 +32,7 @@ class Interval:
 
 
 def idle_power(meter: Meter, seconds: float, parts: int = PARTS) -> Idle:
-    """What is taken off a run, measured over `seconds` in several parts, from whose differences its interval comes (Student's t)."""
+    """What is taken off a run: over `seconds` in several parts, from whose differences its interval comes (Student's t)."""
     if parts < 2:
         raise InputError(f"{parts} parts of an idle measurement tell no interval: make 2 or more")
     powers = [_watts(meter, seconds / parts) for _ in range(parts)]

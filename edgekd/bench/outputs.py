@@ -13,5 +13,5 @@ def keep(model: Any, batches: list[list[Any]], here: str) -> int:
     answers = [model.run(arrays) for arrays in batches]
     outputs = [np.concatenate(parts) for parts in zip(*answers)]  # noqa: B905 (Python 3.8)
     for number, output in enumerate(outputs):
-        np.save(os.path.join(here, "output-%d.npy" % number), output, allow_pickle=False)
+        np.save(os.path.join(here, f"output-{number}.npy"), output, allow_pickle=False)
     return len(outputs)

@@ -84,6 +84,17 @@ def test_energy_over_ssh_is_within_two_percent() -> None:
     assert 4 * elapsed * 0.98 <= found <= 4 * (elapsed + 0.5)
 
 
+def test_a_meter_beside_a_run_does_not_end_it() -> None:
+    """What a reading leaves behind is ended on the board; what runs at the same time is not."""
+    with contextlib.closing(connect("ssh:board")) as transport:
+        meter = Pmic(There(transport), interval_s=0.05)
+        meter.start()
+        done = transport.run(["sh", "-c", "sleep 2; echo whole"], 60)
+        found = meter.stop()
+    assert (done.rc, done.stdout) == (0, "whole\n")
+    assert found.joules > 0
+
+
 def test_a_sensor_whose_board_goes_away_is_an_error(lab: Lab) -> None:
     """A connection that breaks while a meter reads is a lost sensor, in time."""
     going = lab.board("going", extra=lab.boards["board"].extra)

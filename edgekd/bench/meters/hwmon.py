@@ -20,6 +20,8 @@ CHIPS = ("ina3221", "ina2xx", "ina219", "ina226", "ina230", "ina238")
 WHOLE = ("VDD_IN", "POM_5V_IN")
 """Labels of rails that hold the others (Jetson Orin Nano and NX, TX2: VDD_IN; Nano: POM_5V_IN)."""
 HERE_S, THERE_S = 0.02, 0.2
+LEAST_HERE_S, LEAST_THERE_S = 4.0, 20.0
+"""200 and 100 readings: each end of the load falls somewhere between two, and the four ends of a pair of runs add up."""
 
 
 class Hwmon:
@@ -30,12 +32,12 @@ class Hwmon:
 
     name = "ina3221"
     resolution_j = 0.0
-    least_s = 4.0  # twenty readings over a link
     provenance = Provenance.MEASURED
 
     def __init__(self, files: Files | None = None, interval_s: float | None = None) -> None:
         self._files: Files = files or Here()
         self._interval = interval_s or (HERE_S if self._files.here else THERE_S)
+        self.least_s = LEAST_HERE_S if self._files.here else LEAST_THERE_S
         self._integral: PowerIntegral | None = None
 
     def unavailable(self, device: Device) -> str | None:

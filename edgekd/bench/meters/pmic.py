@@ -27,7 +27,7 @@ class Pmic:
 
     name = "pmic"
     resolution_j = 0.0
-    least_s = 4.0  # forty readings
+    least_s = 20.0  # 100 to 200 readings, as of the INA3221
     provenance = Provenance.MEASURED
 
     def __init__(self, files: Files | None = None, interval_s: float = INTERVAL_S) -> None:

@@ -25,7 +25,7 @@ class Powermetrics:
 
     name = "powermetrics"
     resolution_j = 1e-3  # energies are whole mJ
-    least_s = 4.0  # twenty windows
+    least_s = 20.0  # up to 100 windows, as of the INA3221
     provenance = Provenance.MODELLED  # Apple's own word is `estimated` power
 
     def __init__(self, files: Files | None = None) -> None:

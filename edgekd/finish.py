@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from edgekd.absence import for_each
 from edgekd.deployment import Deployment
 from edgekd.outcome import Outcome, TrialRecord
 from edgekd.types import Candidate
@@ -32,8 +34,7 @@ def finish(run: "Run", outcome: Outcome) -> None:
             for trial in found:
                 train(run, outcome, trial)
             build_best(run, outcome)
-        for deployment in outcome.open_deployments:
-            outcome.select(run, deployment)
+        for_each(run, outcome, lambda deployment: outcome.select(run, deployment))
     for deployment in outcome.open_deployments:
         if deployment not in outcome.served:
             outcome.explain(run, deployment)
@@ -51,10 +52,15 @@ def build_all(run: "Run", outcome: Outcome, trials: list[TrialRecord]) -> None:
     """Train each finalist, and build it for all that it fits."""
     pairs = [(trial, [d for d in outcome.open_deployments if trial.fits(d)]) for trial in trials]
     run.workers.warm(run, [*training_tasks(run, trials), *building_tasks(run, pairs)])
-    for trial, deployments in pairs:
+    for trial in trials:
         train(run, outcome, trial)
-        for deployment in deployments if trial.ready else ():
-            build_one(run, trial, deployment)
+
+    def build(deployment: Deployment) -> None:
+        for trial, deployments in pairs:
+            if trial.ready and deployment in deployments and not trial.tried(deployment):
+                build_one(run, trial, deployment)
+
+    for_each(run, outcome, build)
 
 
 def build_best(run: "Run", outcome: Outcome) -> None:
@@ -62,15 +68,23 @@ def build_best(run: "Run", outcome: Outcome) -> None:
 
     A student that was trained for one deployment may be the best for another, too.
     """
-    waiting = {deployment: offers(run, outcome, deployment) for deployment in outcome.waiting}
-    firsts = [(trial, [deployment]) for deployment, found in waiting.items() if (trial := next(found, None)) is not None]
-    run.workers.warm(run, building_tasks(run, firsts))
-    for trial, (deployment,) in firsts:
-        offer: TrialRecord | None = trial
-        while offer is not None:
-            build_one(run, offer, deployment)
+    firsts: list[tuple[TrialRecord, list[Deployment]]] = []
+
+    def first(deployment: Deployment) -> None:
+        firsts.extend((trial, [deployment]) for trial in islice(offers(run, outcome, deployment), 1))
+
+    def build(deployment: Deployment) -> None:
+        outcome.select(run, deployment)  # what a lost device let wait
+        for trial in () if outcome.within(deployment) else offers(run, outcome, deployment):
+            build_one(run, trial, deployment)
             outcome.select(run, deployment)
-            offer = None if outcome.within(deployment) else next(waiting[deployment], None)
+            if outcome.within(deployment):
+                return
+
+    waiting = outcome.waiting
+    for_each(run, outcome, first, waiting)
+    run.workers.warm(run, building_tasks(run, firsts))
+    for_each(run, outcome, build, waiting)
 
 
 def offers(run: "Run", outcome: Outcome, deployment: Deployment) -> Iterator[TrialRecord]:
@@ -86,9 +100,9 @@ def offers(run: "Run", outcome: Outcome, deployment: Deployment) -> Iterator[Tri
 def build_one(run: "Run", trial: TrialRecord, deployment: Deployment) -> None:
     """Build, verify and profile each precision for one deployment."""
     assert trial.full is not None  # what is built is trained
-    for precision in deployment.precisions:
-        artifact = run.artifact(trial.candidate, trial.full, deployment, precision)
-        trial.artifacts.append(artifact)
+    found = [run.artifact(trial.candidate, trial.full, deployment, precision) for precision in deployment.precisions]
+    trial.artifacts += found
+    for precision, artifact in zip(deployment.precisions, found, strict=True):
         run.console.say(f"{trial.candidate.id} {deployment.label} / {precision}: {artifact_line(artifact)}")
 
 

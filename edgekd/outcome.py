@@ -5,11 +5,13 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from edgekd.deployment import Deployment
+from edgekd.errors import DeviceError
 from edgekd.search.budget import Over, least_accuracy, number, over_budget, smallest_reachable
 from edgekd.search.selection import choose
 from edgekd.types import Candidate
 
 if TYPE_CHECKING:
+    from edgekd.absence import Absence
     from edgekd.search.shared import Shared
     from edgekd.stages import Run
 
@@ -87,6 +89,9 @@ class Outcome:
     infeasible_records: list[Record] = field(default_factory=list)
     selected: list[tuple[Deployment, TrialRecord, Record]] = field(default_factory=list)
     closed: list[Deployment] = field(default_factory=list)
+    absent: dict[Deployment, "Absence"] = field(default_factory=dict)
+    """Whose devices are lost for now."""
+    lost_records: list[Record] = field(default_factory=list)
     tuning: Record | None = None
     honest: list[Record] = field(default_factory=list)
     advice: list[Record] = field(default_factory=list)
@@ -101,6 +106,13 @@ class Outcome:
     def infeasible(self, deployment: Deployment, over: Over, text: str) -> None:
         names = {"device": deployment.device.name, "target": deployment.target.name}
         self.infeasible_records.append({**names, "limit": over.limit, "smallest": over.value, "text": text})
+        self.closed.append(deployment)
+
+    def lose(self, deployment: Deployment, error: DeviceError) -> None:
+        """The device failed, or does not come back."""
+        names = {"device": deployment.device.name, "target": deployment.target.name}
+        self.lost_records.append({**names, "cause": getattr(error, "cause", "failed"), "text": str(error)})
+        self.absent.pop(deployment, None)
         self.closed.append(deployment)
 
     @property

@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekd.absence import attempt, for_each
 from edgekd.console import Console
-from edgekd.deployment import resolve_all
-from edgekd.errors import InfeasibleError, NothingPassedError
+from edgekd.deployment import Deployment, resolve_all
+from edgekd.errors import DeviceError, InfeasibleError, NothingPassedError
 from edgekd.finish import finish
 from edgekd.outcome import Outcome, TrialRecord
 from edgekd.project import Project
@@ -47,8 +48,9 @@ def distill(
 
     Raises:
         InfeasibleError: where a deployment's budget cannot be met; the report holds the others.
+        DeviceError: where a deployment's device failed, or was lost and did not come back; the report holds the others.
         NothingPassedError: where every trial failed, or nothing passed verification.
-        InputError, MissingExtraError, DeviceError, StorageError: as their names say.
+        InputError, MissingExtraError, StorageError: as their names say.
     """
     console = console or Console()
     deployments = resolve_all(project.deploy)
@@ -88,7 +90,8 @@ def opened(project: Project, out: Path, replay: Path | None) -> Iterator[Store]:
 def screen_smallest(run: "Run", outcome: Outcome) -> None:
     """If even the smallest candidate is over a deployment's budget, nothing is trained for it."""
     candidate = run.smallest
-    for deployment in run.deployments:
+
+    def screen(deployment: Deployment) -> None:
         run.console.say(f"screening {candidate.id} for {deployment.label}")
         records = run.screen(candidate, deployment)
         built = [with_least_leeway(record) for record in records if record["failure"] is None]
@@ -96,6 +99,8 @@ def screen_smallest(run: "Run", outcome: Outcome) -> None:
             over, text = smallest_reachable(built, deployment.budget)
             outcome.infeasible(deployment, over, text)
             run.console.say(f"{deployment.label}: infeasible: {text}")
+
+    for_each(run, outcome, screen, patient=False)
 
 
 def search(run: "Run", outcome: Outcome) -> None:
@@ -118,12 +123,9 @@ def search_separately(run: "Run", outcome: Outcome) -> None:
             break
         record = TrialRecord(candidate=trial.candidate, params=run.params(trial.candidate))
         outcome.trials.append(record)
-        excess = 0.0
         for deployment in outcome.open_deployments:
-            screened = run.screen(trial.candidate, deployment)
-            record.screening[deployment.label] = screened
-            built = [item for item in screened if item["failure"] is None]
-            excess = max(excess, violation(built, deployment.budget))
+            attempt(run, outcome, deployment, lambda d, record=record: screen(run, record, d))
+        excess = max((excess_of(record, deployment) for deployment in outcome.open_deployments), default=0.0)
         if not record.survives:
             record.status = "screened-out"
             trial.tell(None, excess)
@@ -132,6 +134,32 @@ def search_separately(run: "Run", outcome: Outcome) -> None:
             record.learnt(trained, "rung")
             trial.tell(record.rung_accuracy if record.status == "trained" else None, excess)
         run.console.say(f"trial {index + 1}/{run.project.search.trials}: {record.summary()}")
+    catch_up(run, outcome)
+
+
+def screen(run: "Run", record: TrialRecord, deployment: Deployment) -> None:
+    record.screening[deployment.label] = run.screen(record.candidate, deployment)
+
+
+def excess_of(record: TrialRecord, deployment: Deployment) -> float:
+    """By how much a trial is over a deployment's budget; 0 where it could not be measured there yet."""
+    screened = record.screening.get(deployment.label)
+    built = [item for item in screened or () if item["failure"] is None]
+    return 0.0 if screened is None else violation(built, deployment.budget)
+
+
+def catch_up(run: "Run", outcome: Outcome) -> None:
+    """Screen what a lost device let wait, and train for a rung what turns out to fit only there."""
+
+    def screen_all(deployment: Deployment) -> None:
+        for record in outcome.trials:
+            if deployment.label not in record.screening:
+                screen(run, record, deployment)
+
+    for_each(run, outcome, screen_all)
+    for record in outcome.trials:
+        if record.status == "screened-out" and record.survives:
+            record.learnt(run.train(record.candidate, "rung", run.project.rung_epochs), "rung")
 
 
 def tune(run: "Run", outcome: Outcome) -> None:
@@ -180,6 +208,9 @@ def conclude(run: "Run", outcome: Outcome) -> dict[str, Any]:
     failed = outcome.nothing_passed()
     misses = [f"{r['device']} / {r['target']}: infeasible: {r['text']}" for r in outcome.infeasible_records]
     misses += [test_miss(entry) for entry in report["selected"] if not entry["within_budget"]]
+    if outcome.lost_records:
+        losses = [f"{r['device']} / {r['target']}: device lost: {r['text']}" for r in outcome.lost_records]
+        raise DeviceError("; ".join([*losses, *misses]) + "; the same command goes on when it is back")
     if misses:
         raise InfeasibleError("; ".join(misses))
     if failed:

@@ -46,6 +46,7 @@ def make_report(run: "Run", outcome: Outcome) -> Record:
         "teacher": run.teacher or {"name": _teacher_name(run), "params": None, "accuracy": None},
         "selected": [_selected(run, *chosen) for chosen in outcome.selected],
         "infeasible": outcome.infeasible_records,
+        "lost": outcome.lost_records,
         "search": _search(run, outcome),
         "tuning": outcome.tuning,
         "honest": outcome.honest,

@@ -13,6 +13,7 @@ from typing import Any
 from edgekd.bench.measure import profile_record
 from edgekd.bench.procedure import profile
 from edgekd.bench.settings import Settings
+from edgekd.bench.transports.faults import OF_THE_RUN, DeviceFault
 from edgekd.build import FLOAT, build, calibration_inputs, from_record, moved, to_record
 from edgekd.data import Split
 from edgekd.deployment import Deployment
@@ -31,6 +32,8 @@ from edgekd.types import Artifact, Candidate, Precision, Provenance
 from edgekd.verify import verify
 
 Record = dict[str, Any]
+TRIES = 2
+"""Of a run that fails on a device that answers: once may be the moment's fault."""
 
 
 def failure_record(error: StageError) -> Record:
@@ -72,9 +75,25 @@ class Run(RunState):
         try:
             with tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
                 artifact = build(deployment.target, program, precision, calibration, Path(folder))
-                return {**self._profile(artifact, deployment, Settings.quick(self.seed)), "failure": None}
+                return {**self._measured(artifact, deployment, Settings.quick(self.seed)), "failure": None}
         except StageError as error:
             return {"failure": failure_record(error)}
+
+    def _measured(self, artifact: Artifact, deployment: Deployment, settings: Settings) -> Record:
+        """Figures of an artifact on its device. What fails again and again while the device answers is the artifact's fault.
+
+        Raises StageError for that, DeviceError where the device is lost or cannot measure at all.
+        """
+        faults = []
+        for _ in range(TRIES):
+            try:
+                return self._profile(artifact, deployment, settings)
+            except DeviceFault as fault:
+                if fault.cause not in OF_THE_RUN:
+                    raise
+                faults.append(fault)
+        hint = f"try it alone: edgekd bench {artifact.path.name}"
+        raise StageError("profile", f"{faults[-1].cause}, {TRIES} times: {faults[-1]}", hint) from faults[-1]
 
     def _profile(self, artifact: Artifact, deployment: Deployment, settings: Settings) -> Record:
         transport = deployment.transport()
@@ -138,7 +157,7 @@ class Run(RunState):
             built, checked = self.verified(candidate, trained, deployment, precision)
             key = {**deployment.key, "candidate": candidate.id, "precision": str(precision), "stage": "final"}
             measured = self.store.once(
-                "profile", key, lambda: self._profile(from_record(built, self.store.folder), deployment, self.settings)
+                "profile", key, lambda: self._measured(from_record(built, self.store.folder), deployment, self.settings)
             )
         except StageError as error:
             return {**names, "failure": failure_record(error)}
@@ -174,9 +193,12 @@ class Run(RunState):
         key = {**deployment.key, "candidate": candidate.id, "precision": record["precision"], "stage": "confirm"}
         trained = self.train(candidate, "final", self.project.distill.epochs)
         built = self._built(candidate, trained, deployment, Precision.parse(record["precision"]))
-        again = self.store.once(
-            "profile", key, lambda: self._profile(from_record(built, self.store.folder), deployment, self.settings)
-        )
+        try:
+            again = self.store.once(
+                "profile", key, lambda: self._measured(from_record(built, self.store.folder), deployment, self.settings)
+            )
+        except StageError as error:
+            return {"within_budget": False, "failure": failure_record(error)}
         again |= {"size_bytes": record["size_bytes"]}
         budget = deployment.budget
         slower, other = sorted((again, record), key=lambda r: -(figures(r, budget)["latency_ms"] or 0.0))

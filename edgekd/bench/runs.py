@@ -12,6 +12,7 @@ from edgekd.bench import harness
 from edgekd.bench.reply import Reply, RunFailed, parse
 from edgekd.bench.settings import WARM, Settings, Use
 from edgekd.bench.transports import Transport
+from edgekd.bench.transports.faults import bad_answer
 from edgekd.device import LOCAL, Device
 from edgekd.errors import DeviceError, MissingExtraError
 from edgekd.target import Target
@@ -89,6 +90,8 @@ class Runs:
                 hint = f'pip install "edgekd[{self.target.extra}]"'
                 raise MissingExtraError(f"target '{self.target.name}' cannot run here: {failure.cause}: {hint}") from failure
             raise DeviceError(f"{self.device.name} cannot import the {self.target.name} runtime: {failure.cause}") from failure
+        except DeviceError as error:
+            raise bad_answer(self.device.name, error) from error
 
     def check_alike(self, replies: Sequence[Reply]) -> None:
         """All passes must have run on one machine with one runtime, and that of the device's architecture."""

@@ -206,13 +206,15 @@ def verdict(entry: dict[str, Any]) -> tuple[Verdict, str]:
 def headline(report: dict[str, Any]) -> str:
     """The answer of the whole run in one sentence."""
     kinds = [verdict(entry)[0] for entry in report["selected"]]
-    asked, answered = report["project"].get("deploy"), len(kinds) + len(report["infeasible"])
+    lost = len(report.get("lost", []))
+    asked, answered = report["project"].get("deploy"), len(kinds) + len(report["infeasible"]) + lost
     total = max(len(asked), answered) if isinstance(asked, list) else answered
     parts = [
         (kinds.count("within"), "within budget"),
         (kinds.count("unmeasured"), "within budget as far as measured"),
         (kinds.count("over"), "over budget"),
         (len(report["infeasible"]), "infeasible"),
+        (lost, "not finished: device lost"),
         (total - answered, "without an artifact that passed"),
     ]
     words = ", ".join(f"{n} {words}" for n, words in parts if n)

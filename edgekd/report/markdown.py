@@ -61,6 +61,7 @@ def render_markdown(report: dict[str, Any]) -> str:
         *[escape(f"⚠ {text}") for text in teaching.advice_texts(report)],
         *[_selected(entry, report) for entry in report["selected"]],
         *[_infeasible(entry) for entry in report["infeasible"]],
+        *[_lost(entry) for entry in report.get("lost", [])],
         *[
             f"## Does the teacher help {escape(h['candidate'])}?\n\n{escape(teaching.honest_words(h))}"
             for h in report.get("honest") or []
@@ -88,6 +89,11 @@ def _selected(entry: dict[str, Any], report: dict[str, Any]) -> str:
 def _infeasible(entry: dict[str, Any]) -> str:
     head = f"## {MARKS['over']} {escape(entry['device'])} · {escape(entry['target'])}: infeasible"
     return f"{head}\n\n{escape(entry['text'])} (binding limit: {escape(entry['limit'])})"
+
+
+def _lost(entry: dict[str, Any]) -> str:
+    head = f"## {MARKS['unmeasured']} {escape(entry['device'])} · {escape(entry['target'])}: device lost"
+    return f"{head}\n\n{escape(entry['text'])}. The same command goes on when it is back."
 
 
 def _search(report: dict[str, Any]) -> str:

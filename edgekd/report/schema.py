@@ -111,6 +111,15 @@ class Infeasible(_Part):
     text: str
 
 
+class Lost(_Part):
+    """A deployment whose device failed, or was lost and did not come back."""
+
+    device: str
+    target: str
+    cause: str
+    text: str
+
+
 class Screening(_Part):
     """Figures of the untrained candidate; None where it could not be built."""
 
@@ -204,6 +213,7 @@ class Report(_Part):
     teacher: TeacherEntry
     selected: list[Selected]
     infeasible: list[Infeasible]
+    lost: list[Lost] = []
     honest: list[Honest] | None = None
     advice: list[StudentAdvice] = []
     search: Search | None = None

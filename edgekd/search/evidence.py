@@ -131,7 +131,7 @@ def prove_ranking(run: "Run", outcome: Outcome) -> None:
     They are spread evenly over the rated ones by accuracy. Validation samples, never the test split.
     """
     found, count = outcome.shared, run.project.search.ranking
-    if found is None or not count:
+    if found is None or not count or not found.ratings:
         return
     rated = sorted(found.ratings, key=lambda candidate: (found.ratings[candidate]["accuracy"], candidate.id))
     chosen = [rated[int(row)] for row in np.unique(np.linspace(0, len(rated) - 1, count).astype(int))]

@@ -8,6 +8,7 @@ Whatever becomes a finalist is measured. The finalists are the best rated for ea
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgekd.absence import for_each
 from edgekd.deployment import Deployment
 from edgekd.outcome import Outcome, TrialRecord
 from edgekd.search.budget import held
@@ -71,18 +72,22 @@ def search_shared(run: "Run", supernet: Supernet, outcome: Outcome) -> None:
             Costing(run=run, deployment=deployment, precision=precision, candidates=candidates)
             for precision in deployment.precisions
         ]
-    costings = [costing for costings in found.costings.values() for costing in costings]
-    design(run, costings)
+    design(run, found, outcome)
     if not enumerated:
         candidates = evolve(run, supernet, found.costings)
         for label, ours in found.costings.items():
             found.costings[label] = [costing.among(candidates) for costing in ours]
+    if not outcome.open_deployments:
+        return
     rate(run, found, candidates)
     wanted = 1 + (run.project.search.finalists - 1) // len(outcome.open_deployments)
-    for deployment in outcome.open_deployments:
+
+    def finish(deployment: Deployment) -> None:
         for costing in found.costings[deployment.label]:
             refine(run, costing, found)
         settle(run, found, deployment.label, wanted)
+
+    for_each(run, outcome, finish)
     outcome.trials += trials(run, found, outcome)
 
 
@@ -94,16 +99,22 @@ def say_trained(run: "Run", supernet: Supernet) -> None:
     run.console.say(f"supernet: the largest student's accuracy {last['accuracy']:.4f} after {last['epoch']} epochs")
 
 
-def design(run: "Run", costings: list[Costing]) -> None:
-    """Measure students spread over the space, on every deployment in every precision."""
+def design(run: "Run", found: Shared, outcome: Outcome) -> None:
+    """Measure students spread over the space, on every deployment in every precision; of lost devices nothing is kept."""
     measured = run.project.search.measured
     count = max(min(FEWEST, measured), round(DESIGN_SHARE * measured))
-    work = [(costing, candidate) for costing in costings for candidate in costing.design(count)]
-    run.workers.warm(run, [screening(run, costing, candidate) for costing, candidate in work])
-    with run.console.bar("measuring", len(work)) as bar:
-        for done, (costing, candidate) in enumerate(work):
-            bar.at(done, f"{candidate.id} {costing.deployment.label} / {costing.precision}")
-            costing.measure(candidate)
+    work = {label: [(c, student) for c in ours for student in c.design(count)] for label, ours in found.costings.items()}
+    run.workers.warm(run, [screening(run, *pair) for pairs in work.values() for pair in pairs])
+    with run.console.bar("measuring", sum(map(len, work.values()))) as bar:
+
+        def measure(deployment: Deployment) -> None:
+            for costing, candidate in work[deployment.label]:
+                done = sum(len(costing.measured) for ours in found.costings.values() for costing in ours)
+                bar.at(done, f"{candidate.id} {deployment.label} / {costing.precision}")
+                costing.measure(candidate)
+
+        for_each(run, outcome, measure)
+    found.costings = {d.label: found.costings[d.label] for d in outcome.open_deployments}
 
 
 def screening(run: "Run", costing: Costing, candidate: Candidate) -> Task:
@@ -154,9 +165,12 @@ def settle(run: "Run", found: Shared, label: str, wanted: int) -> None:
 
 def next_best(run: "Run", found: Shared, outcome: Outcome) -> None:
     """Measure one more good student for each deployment to which nothing that was built ships."""
-    for deployment in outcome.waiting:
+
+    def one_more(deployment: Deployment) -> None:
         tried = sum(trial.tried(deployment) for trial in outcome.trials)
         settle(run, found, deployment.label, tried + 1)
+
+    for_each(run, outcome, one_more, outcome.waiting)
     known = {trial.candidate: trial for trial in outcome.trials}
     for fresh in trials(run, found, outcome):
         trial = known.get(fresh.candidate)

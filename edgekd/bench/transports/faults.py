@@ -117,6 +117,24 @@ DEVICE = (
     (r"Input/output error|Structure needs cleaning", "disk-broken", "its disk gives errors: {said}"),
 )
 
+ANSWER = (
+    (r"ended by SIGKILL", "out-of-memory", "{said}"),
+    (r"ended by |ended with exit code [1-9]", "crashed", "{said}"),
+    (r"answered another|were asked for", "another-job", "{said}"),
+)
+
+PASSING = {"busy", "connect-timeout", "connection-refused", "lost", "not-found", "offline", "rebooted", "session-refused"}
+PASSING |= {"taken", "truncated", "unreachable"}
+"""Causes that may be over in a while, without anybody doing anything here."""
+OF_THE_RUN = {"another-job", "crashed", "garbage", "out-of-memory", "output", "timeout"}
+"""Causes that may lie in what was run: the device answers again, and the next model may do better."""
+
+
+def bad_answer(where: str, error: DeviceError) -> DeviceFault:
+    """What is wrong with a run's answer as a fault with a name."""
+    said = str(error).removeprefix(f"{where}: ")
+    return DeviceFault(where, *(name_fault(ANSWER, said) or ("garbage", said)))
+
 
 def name_fault(table: tuple[tuple[str, str, str], ...], said: str, **words: str) -> tuple[str, str] | None:
     """Cause and text of the first row that fits what was said, or None."""

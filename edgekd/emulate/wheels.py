@@ -1,16 +1,15 @@
-"""The runtimes' wheels for a board, fetched and unpacked by the host's pip: nothing of them runs here."""
+"""The runtimes in a board's root: wheels that the host's pip unpacks, found by the board's Python."""
 
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from edgekd.bench.wheels import fetch_wheels
 from edgekd.emulate.boards import Arch
-from edgekd.errors import DeviceError, first_line
 
-PIP_SECONDS = 600
-GLIBC = ("2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_17")
-"""manylinux tags that Debian 12 (glibc 2.36) takes; pip wants each one named."""
+GLIBC = 36
+"""Minor version of Debian 12's."""
 MACHINES: dict[Arch, str] = {"arm64": "aarch64", "armhf": "armv7l"}
 RUNTIMES = ("onnxruntime==1.32.0", "ai-edge-litert==2.3.0", "numpy==2.4.6")
 """The versions of constraints.txt: board and host compute alike."""
@@ -20,11 +19,6 @@ RUNTIMES_FOLDER = "opt/runtimes"
 TFLITE_FOLDER = "opt/tflite"
 TFLITE_PYTHON = f"/{TFLITE_FOLDER}/python"
 """An interpreter for which `import tflite_runtime` works; the board's python3 has the other runtimes."""
-UNUSED = (
-    *("onnxruntime/capi/libonnxruntime.so*", "onnxruntime/transformers", "onnxruntime/tools", "onnxruntime/quantization"),
-    *("ai_edge_litert/libLiteRtWebGpuAccelerator.so", "ai_edge_litert/vendors", "numpy/_core/tests", "numpy/*/tests", "bin"),
-)
-"""Of 160 MB some 100 stay: a second copy of ONNX Runtime's library, a GPU plugin, tests, tools for a host."""
 LIBRARY_PATHS = ("usr/lib/arm-linux-gnueabihf/blas", "usr/lib/arm-linux-gnueabihf/lapack")
 """Where Debian's numpy finds these is set up by update-alternatives, which never ran."""
 
@@ -50,21 +44,7 @@ def _write_python(root: Path, arch: Arch) -> None:
 
 
 def _fetch(folder: Path, arch: Arch, requirements: tuple[str, ...]) -> None:
-    argv = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), "--only-binary=:all:", "--no-compile"]
-    argv += ["--python-version", "3.11", "--implementation", "cp"]
-    for glibc in GLIBC:
-        argv += ["--platform", f"manylinux_{glibc}_{MACHINES[arch]}"]
-    argv += ["--platform", f"manylinux2014_{MACHINES[arch]}", *(["--no-deps"] if arch == "armhf" else []), *requirements]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise DeviceError(f"pip was not done after {PIP_SECONDS} s; is the package index reachable?") from None
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if "ERROR" in line] or [done.stderr]
-        raise DeviceError(f"pip could not fetch {', '.join(requirements)} for {arch}: {first_line(RuntimeError(said[0]))}")
-    for pattern in UNUSED:
-        for path in folder.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    fetch_wheels(folder, requirements, machine=MACHINES[arch], python=(3, 11), glibc=GLIBC, alone=arch == "armhf")
 
 
 def compile_python(root: Path) -> None:

@@ -177,7 +177,7 @@ def test_offline(phones: Phones) -> None:
     started = time.monotonic()
     with pytest.raises(DeviceFault) as caught:
         connect("adb:" + phone.serial)
-    assert caught.value.cause in ("offline", "connection-refused", "timeout")
+    assert caught.value.cause == "offline"
     assert time.monotonic() - started < 60
 
 

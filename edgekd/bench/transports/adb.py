@@ -27,9 +27,9 @@ class Adb:
         if ":" in self._serial and state != "device":
             self._adb("disconnect", self._serial)  # after a restart of the daemon the server keeps a dead one, as offline
             done = self._adb("connect", self._serial)
-            if b"connected to" not in done.stdout:
+            state = self._state()  # "failed to connect" to one that took the connection and says nothing: that one is offline
+            if b"connected to" not in done.stdout and "offline" not in state:
                 raise self._fault(done, "connection-refused", "adb cannot connect: {said}")
-            state = self._state()
         if state != "device":
             named = name_fault(ADB, state) or ("not-ready", f"adb says that it is {last_line(state)!r}, expected 'device'")
             raise DeviceFault(self.where, *named)

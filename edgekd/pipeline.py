@@ -8,6 +8,7 @@ Where asked, the recipe is tuned between the search and the full trainings, and 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from edgekd.search.budget import smallest_reachable, violation, with_least_leewa
 from edgekd.search.proposer import Proposer
 from edgekd.store import Store
 from edgekd.workers import Here, Workers
+from edgekd.workers.task import screening_tasks
 
 if TYPE_CHECKING:
     from edgekd.stages import Run
@@ -123,8 +125,10 @@ def search_separately(run: "Run", outcome: Outcome) -> None:
             break
         record = TrialRecord(candidate=trial.candidate, params=run.params(trial.candidate))
         outcome.trials.append(record)
+        present = [deployment for deployment in outcome.open_deployments if deployment not in outcome.absent]
+        run.workers.warm(run, screening_tasks(run, trial.candidate, present))
         for deployment in outcome.open_deployments:
-            attempt(run, outcome, deployment, lambda d, record=record: screen(run, record, d))
+            attempt(run, outcome, deployment, partial(screen, run, record))
         excess = max((excess_of(record, deployment) for deployment in outcome.open_deployments), default=0.0)
         if not record.survives:
             record.status = "screened-out"

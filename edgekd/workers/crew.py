@@ -100,7 +100,7 @@ class Dispatch:
         self._run, self._crew = run, crew
         self._waiting, self._flying = list(tasks), dict[Seat, _Flight]()
         self._attempts, self._lost = Counter[Task](), Counter[Task]()
-        self._given_up = set[UnitName]()
+        self._given_up, self._gone = set[UnitName](), set[str]()
         self._total, self._setup = len(tasks), setup_of(run)
 
     def work(self) -> None:
@@ -124,7 +124,11 @@ class Dispatch:
     def _start_all(self, devices_for_measuring: bool) -> None:
         """Start what there are seats for. A device is not kept busy with what a machine without one could do, if there is one."""
         for task in list(self._waiting):
-            seat = self._crew.free(task.device(self._run))
+            device = task.device(self._run)
+            if device in self._gone:
+                self._waiting.remove(task)
+                continue
+            seat = self._crew.free(device)
             if seat is None:
                 continue
             asked = ask(self._run, task)
@@ -161,6 +165,8 @@ class Dispatch:
                 return
         if ended.answer is None or ended.answer.note["error"]:
             self._given_up.add(flight.missing)
+        if ended.answer is not None and ended.answer.note.get("lost") and ended.seat.device:
+            self._gone.add(ended.seat.device)  # the flow waits for it, or gives it up
 
     def _account(self, ended: Ended, flight: _Flight) -> Record:
         note = {} if ended.answer is None else ended.answer.note

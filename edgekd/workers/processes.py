@@ -1,4 +1,7 @@
-"""Workers as processes of this machine. They train, rate and build; whatever is measured waits until the machine is quiet."""
+"""Workers as processes of this machine. They train, rate and build; what is measured here waits until the machine is quiet.
+
+Devices elsewhere are measured meanwhile, all at the same time: each has a process of its own that builds for it and waits for it.
+"""
 
 import os
 import shutil
@@ -36,7 +39,7 @@ class Process:
 
 
 class Processes:
-    """`count` processes, started when there is something to do and ended with the run."""
+    """`count` processes and one for each remote device, started when there is something to do and ended with the run."""
 
     def __init__(self, count: int) -> None:
         if not 1 <= count <= MOST:
@@ -46,7 +49,7 @@ class Processes:
         self._busy: set[Seat] = set()
 
     def warm(self, run: "Run", tasks: Sequence[Task]) -> None:
-        ours = [task for task in tasks if task.device(run) is None]
+        ours = [task for task in tasks if task.device(run) is None or task.is_remote(run)]
         if ours:
             Dispatch(run, ours, self).work()
 
@@ -58,7 +61,9 @@ class Processes:
     # A crew --------------------------------------------------------------------------------------------------------
 
     def free(self, device: str | None) -> Seat | None:
-        seats = [] if device is not None else [Seat(where=f"process {index + 1}", index=index) for index in range(self._count)]
+        seats = [Seat(where=f"process {index + 1}", index=index) for index in range(self._count)]
+        if device is not None:
+            seats = [Seat(where=f"process for {device}", index=0, device=device)]
         return next((seat for seat in seats if seat not in self._busy), None)
 
     def start(self, seat: Seat, job: Packet, run: "Run") -> None:

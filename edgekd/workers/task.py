@@ -48,6 +48,10 @@ class Task:
         """The device that it measures on; None where it measures nothing."""
         return self._for(run).device.name if self.what in MEASURING else None
 
+    def is_remote(self, run: "Run") -> bool:
+        """Whether it measures on another machine than this one, whatever this one does meanwhile."""
+        return self.what in MEASURING and self._for(run).connect is not None
+
     def to_json(self) -> Record:
         return {**asdict(self), "candidate": {"family": self.candidate.family, "values": self.candidate.values}}
 
@@ -113,6 +117,12 @@ TASKS: dict[str, Callable[["Run", Task], None]] = {
 }
 MEASURING = frozenset({"screen", "artifact"})
 """Those that need a device, and have it to themselves."""
+
+
+def screening_tasks(run: "Run", candidate: Candidate, deployments: "Sequence[Deployment]") -> list[Task]:
+    """Screen a candidate on the devices that are elsewhere, where there are several to be measured at the same time."""
+    remote = [run.deployments.index(deployment) for deployment in deployments if deployment.connect is not None]
+    return [Task(what="screen", candidate=candidate, deployment=index) for index in remote] if len(remote) > 1 else []
 
 
 def training_tasks(run: "Run", finalists: "Sequence[TrialRecord]") -> list[Task]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekd.console import Bar, Console
-from edgekd.errors import EdgekdError, storage_errors
+from edgekd.errors import DeviceError, EdgekdError, storage_errors
 from edgekd.store import Store
 from edgekd.workers.packet import Packet
 from edgekd.workers.setting import run_from, take_state
@@ -45,8 +45,10 @@ class Worker:
         self._run: Run = run_from(setup, self._store, Silent())
 
     def perform(self, job: Packet, cache_root: Path) -> Packet:
-        """Do a job's task. The answer's note says how it ended: `error` is one of edgekd's, which the flow will meet itself."""
-        started, error = time.time(), None
+        """Do a job's task. The answer's note says how it ended: `error` is one of edgekd's, which the flow will meet itself;
+        `lost` whether the device is why.
+        """
+        started, error, lost = time.time(), None, False
         try:
             self._store.merge(job)
             before = self._store.last
@@ -54,9 +56,9 @@ class Worker:
             task = Task.from_json(job.note["task"])
             TASKS[task.what](self._run, task)
         except EdgekdError as found:
-            error = str(found)
+            error, lost = str(found), isinstance(found, DeviceError)
         return self._store.packet(
-            self._store.since(before), {"error": error, "started": started, "seconds": time.time() - started}
+            self._store.since(before), {"error": error, "lost": lost, "started": started, "seconds": time.time() - started}
         )
 
 

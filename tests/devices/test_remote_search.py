@@ -12,10 +12,13 @@ import pytest
 from ssh_server import Board, Lab, needs_sshd
 
 from edgekd import absence
+from edgekd.bench.settings import Settings
 from edgekd.console import Console
 from edgekd.errors import DeviceError
 from edgekd.pipeline import distill
 from edgekd.project import Project, make_project
+from edgekd.store import Store
+from edgekd.workers.processes import Processes
 
 pytestmark = needs_sshd
 HERE = {"x86_64": "generic-x86-64", "aarch64": "generic-aarch64"}.get(os.uname().machine, "")
@@ -80,17 +83,23 @@ class Watched(Console):
 
 
 @pytest.fixture
-def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     (tmp_path / "lab").mkdir()
     lab = Lab(tmp_path / "lab")
     lab.enter(monkeypatch, tmp_path)
     monkeypatch.setattr(absence, "PAUSES_S", (0.1, 0.1))
+    monkeypatch.setattr("edgekd.prepare_run.Settings", lambda seed: Settings.quick(seed))
     monkeypatch.setenv("EDGEKD_CACHE", str(tmp_path / "cache"))
     (tmp_path / "users.py").write_text(USERS)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "users", raising=False)
-    yield lab.board()
+    yield lab
     lab.stop()
+
+
+@pytest.fixture
+def board(lab: Lab) -> Board:
+    return lab.board()
 
 
 def project(base: Path) -> Project:
@@ -152,3 +161,20 @@ def test_a_device_that_refuses_is_not_waited_for(board: Board, tmp_path: Path) -
         distill(project(tmp_path), tmp_path / "run", console=console)
     assert not [line for line in console.lines if line.startswith("waiting ")]
     assert [entry["device"] for entry in report(tmp_path / "run")["selected"]] == ["local"]
+
+
+def test_remote_devices_are_measured_at_the_same_time(lab: Lab, board: Board, tmp_path: Path) -> None:
+    """With workers, two devices are each measured by a process of its own, and neither waits for the other."""
+    lab.board("second")
+    text = PROJECT.replace("[[deploy]]\ntarget", '[[deploy]]\ndevice = "x86-64-avx2"\nconnect = "ssh:second"\ntarget', 1)
+    out = tmp_path / "run"
+    found = distill(make_project(tomllib.loads(text), tmp_path), out, workers=Processes(1))
+    assert [entry["device"] for entry in found["selected"]] == ["x86-64-avx2", HERE]
+    store = Store(out)
+    measured = [attempt for attempt in store.attempts() if attempt["worker"].startswith("process for ") and attempt["recorded"]]
+    store.close()
+    first = {attempt["worker"]: attempt for attempt in reversed(measured)}
+    assert len(first) == 2
+    one, other = first.values()
+    assert one["started"] < other["started"] + other["seconds"]
+    assert other["started"] < one["started"] + one["seconds"]

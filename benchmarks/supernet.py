@@ -1,6 +1,6 @@
 """One supernet for four deployments, against four runs of their own, separate trainings of the same students, and random search.
 
-    python benchmarks/supernet.py joint --out runs/sn --seed 0     # fashion_mnist/supernet.toml; its CPU time is T
+    python benchmarks/supernet.py joint --out runs/sn --seed 0     # fashion_mnist/supernet.toml; its time is T
     python benchmarks/supernet.py single --out runs/sn --seed 0    # each deployment in a run of its own, same seed
     python benchmarks/supernet.py alone --out runs/sn --seed 0     # the four selected students, trained from scratch, T/4 each
     python benchmarks/supernet.py random --out runs/sn --seed 0    # eight random students, trained from scratch, T/8 each
@@ -10,8 +10,8 @@
 
 Every run is a run of edgekd, on one thread. A run of one deployment with the same seed trains the same supernet, bit for bit:
 `single` takes it from the joint run, and what else was done for the same seed, with the recorded times; `--whole` does it all
-again for the first deployment, and compares. Costs are CPU seconds of the process and all that it starts, teachers' answers
-left out; where work is taken over, the recorded seconds of all that the run asked for.
+again for the first deployment, and compares. Costs are the recorded seconds of all that a run asked for, teachers' answers left
+out; `loop` compares CPU seconds of the process and all that it starts.
 """
 
 import argparse
@@ -98,6 +98,11 @@ def run(project: Project, folder: Path) -> dict[str, Any]:
 def total(report: dict[str, Any]) -> float:
     """CPU seconds without the teacher's: it answers on one thread here, so its wall time is its CPU time at most."""
     return float(report["cost"]["cpu_s"] - report["cost"]["teacher_s"])
+
+
+def to_share(report: dict[str, Any], folder: Path) -> float:
+    """Recorded seconds of a run without the teacher's and without shipping: what separate trainings get in all."""
+    return float(report["cost"]["units_s"] - report["cost"]["teacher_s"]) - shipping_seconds(folder)
 
 
 def joint(out: Path, seed: int) -> dict[str, Any]:
@@ -242,7 +247,7 @@ def alone(out: Path, seed: int) -> None:
     targets = [deploy["target"] for deploy in raw_project(seed)["deploy"]]
     chosen = {targets.index(entry["target"]): entry["candidate"] for entry in report["selected"]}
     names = list(dict.fromkeys(chosen.values()))
-    share = (total(report) - shipping_seconds(folder)) / len(names)
+    share = to_share(report, folder) / len(names)
     for name in names:
         epochs = round(share / trained_seconds(folder, name))
         candidate = Candidate.of(raw_project(seed)["students"]["family"], values[name])
@@ -255,7 +260,7 @@ def random_search(out: Path, seed: int) -> None:
     """Random students of the space, each trained from scratch for an eighth of the cost, and built for all that they fit."""
     raw = raw_project(seed)
     report, folder = joint(out, seed), out / f"joint-{seed}"
-    share = (total(report) - shipping_seconds(folder)) / RANDOM
+    share = to_share(report, folder) / RANDOM
     space, rng = the_space(raw), np.random.default_rng(1000 + seed)
     # Seconds of a student that was not trained in the joint run, from one that was: by their forward and backward passes.
     known, images, batch = report["selected"][0]["candidate"], raw["data"]["limit"], raw["distill"]["batch_size"]

@@ -41,6 +41,22 @@ def probe(
     say(profile_text(found) if write is None else f'wrote {save(found, write)}; use it as: device = "{write}"')
 
 
+@devices.command(epilog="Examples: edgekd devices setup ssh:pi --runtime onnxruntime; edgekd devices setup ssh:pi --remove")
+def setup(
+    address: Annotated[str, typer.Argument(help="ssh:HOST or adb:SERIAL.")],
+    runtime: Annotated[list[str] | None, typer.Option(help="A target's runtime; more than once for several.")] = None,
+    index_url: Annotated[str | None, typer.Option(help="The device's own pip fetches from there.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what setup put there.")] = False,
+    json_file: Json = None,
+) -> None:
+    """Put the runtimes onto a device, in a private folder that edgekd's runs there use; it needs no network of its own."""
+    from edgekd.bench.setup_board import remove_setup, setup_device_at
+
+    found = remove_setup(address) if remove else setup_device_at(address, runtime or (), index_url=index_url, say=say)
+    put(json_file, found)
+    say(f"{address}: {found['state']} {', '.join(' '.join(pair) for pair in found['versions'].items())}".rstrip())
+
+
 @devices.command(
     epilog="Examples: edgekd devices emulate pi5; edgekd devices emulate pi5 --adb; edgekd devices emulate pi5 --stop"
 )

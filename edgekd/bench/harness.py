@@ -69,6 +69,8 @@ def perform(job_file: str) -> dict[str, Any]:
         reply["memory"] = attempt("run", memory)
     elif job["mode"] == "cold":
         reply.update(cold(here, job), import_ns=imported)
+    elif job["mode"] == "operators":
+        reply["profile"] = operators(here, job)
     else:
         models, batches = attempt("load", load_all, here, job)
         reply.update(attempt("run", use, models, batches, job, here))
@@ -110,6 +112,15 @@ def cold(here: str, job: dict[str, Any]) -> dict[str, Any]:
     return {"load_ns": loaded - begin, "first_ns": first, "resident": share, "before": before, "after": dynamic_facts()}
 
 
+def operators(here: str, job: dict[str, Any]) -> dict[str, Any]:
+    """Per-operator times. The model is loaded once without its profile, for what it is fed and to see that it loads."""
+    import profiling
+
+    batches = attempt("load", load_all, here, job)[1]
+    target, runner = importlib.import_module(job["operators"]), importlib.import_module(job["runner"])
+    return attempt("run", profiling.operators, target, runner, os.path.join(here, job["model"]), batches, job)
+
+
 def files_below(path: str) -> list[str]:
     """The file itself, or all files of a folder."""
     if not os.path.isdir(path):
@@ -148,7 +159,20 @@ def load_all(here: str, job: dict[str, Any]) -> tuple[list[Any], list[list[Any]]
 
 
 def load(here: str, job: dict[str, Any]) -> Any:
-    return importlib.import_module(job["runner"]).load(os.path.join(here, job["model"]), job["threads"])
+    runner, path = importlib.import_module(job["runner"]), os.path.join(here, job["model"])
+    options = job.get("options")
+    return runner.load(path, job["threads"], known(options, runner)) if options else runner.load(path, job["threads"])
+
+
+def known(options: dict[str, str], runner: Any) -> dict[str, str]:
+    """The options themselves. Raises ValueError for one that this runner does not have."""
+    offered = getattr(runner, "OPTIONS", {})
+    for key, value in options.items():
+        if key not in offered:
+            raise ValueError("there is no option '%s', only %s" % (key, ", ".join(sorted(offered)) or "none"))
+        if value not in offered[key]:
+            raise ValueError("option '%s' is one of %s, not '%s'" % (key, ", ".join(sorted(offered[key])), value))
+    return options
 
 
 def repeat(model: Any, batches: list[list[Any]], queries: int) -> None:

@@ -9,6 +9,7 @@ from edgekd.bench.measure import TARGET_OF_SUFFIX, measure_model
 from edgekd.bench.samples import choose_inputs
 from edgekd.bench.settings import WARM, Settings, Use
 from edgekd.bench.statistics import answer, evidence
+from edgekd.bench.transports.book import find_address
 from edgekd.bench.uses import cost_per_million
 from edgekd.errors import InputError
 
@@ -37,6 +38,11 @@ class Job:
     percentile: float = 90
     limit_ms: float | None = None
 
+    @property
+    def address(self) -> str | None:
+        """Where the device is: as said, else as the user's devices.toml says; None for this machine, or where none is known."""
+        return find_address(self.device, self.connect)
+
     def settings(self) -> Settings:
         """Queries are cold starts where those are measured. Raises InputError for what does not go together."""
         found = Settings.of(self.use)
@@ -60,7 +66,7 @@ class Job:
             measure_model(
                 self.model,
                 device=self.device,
-                connect=self.connect,
+                connect=self.address,
                 target=self.target,
                 threads=self.threads,
                 settings=self.settings(),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgekd.bench.checked import keys, mapping, number, printable, text, texts
+from edgekd.bench.operator_times import OperatorTimes, read_operators
 from edgekd.bench.transports import Completed
 from edgekd.errors import DeviceError
 
@@ -81,6 +82,7 @@ class Reply:
     load_ns: int = 0
     first_ns: int = 0
     resident: float | None = None
+    operators: OperatorTimes | None = None
     outputs: int = 0
 
 
@@ -229,6 +231,10 @@ def _outputs(document: dict[str, Any], queries: int | None, where: str) -> dict[
     return {"outputs": int(number(document["outputs"], "outputs", 1, MAX_OUTPUTS, where, whole=True))}
 
 
+def _operators(document: dict[str, Any], queries: int | None, where: str) -> dict[str, Any]:
+    return {"operators": read_operators(document, where)}
+
+
 STATES = {"before", "after"}
 MODES: dict[str, tuple[set[str], Read]] = {
     "empty": ({"memory"}, _memory),
@@ -238,6 +244,7 @@ MODES: dict[str, tuple[set[str], Read]] = {
     "sustained": ({"windows", "latency_ns"} | STATES, _sustained),
     "duty": ({"latency_ns", "dense_ns", "late"} | STATES, _duty),
     "throughput": ({"streams", "wall_ns"} | STATES, _throughput),
+    "operators": ({"profile"}, _operators),
     "outputs": ({"outputs"}, _outputs),
 }
 """What each mode answers beside the common parts, and how that is read."""

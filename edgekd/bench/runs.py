@@ -17,7 +17,7 @@ from edgekd.device import LOCAL, Device
 from edgekd.errors import DeviceError, MissingExtraError
 from edgekd.target import Target
 
-DEVICE_FILES = ("harness.py", "loops.py", "steady.py", "feeding.py", "outputs.py", "page_cache.py")
+DEVICE_FILES = ("harness.py", "loops.py", "steady.py", "feeding.py", "outputs.py", "page_cache.py", "profiling.py")
 """What edgekd itself puts beside a runner; they import nothing of edgekd."""
 LOAD_TIMEOUT_S = 120.0  # compiling a model for a phone's accelerator takes up to a minute
 
@@ -39,7 +39,7 @@ class Runs:
         """`tag` keeps the names of several models apart on one transport."""
         self.model, self.device, self.target, self.transport = model, device, target, transport
         self.threads, self.settings, self.use = threads, settings, use
-        self.name, self.runner = f"model{tag}{model.suffix}", f"runner{tag}"
+        self.name, self.runner, self.operators = f"model{tag}{model.suffix}", f"runner{tag}", f"operators{tag}"
         self.input_names = [f"input{tag}-{i}.npy" for i in range(len(use.inputs))]
 
     def push(self) -> None:
@@ -67,6 +67,8 @@ class Runs:
             "mode": mode,
             "model": self.name,
             "runner": self.runner,
+            "operators": self.operators,
+            "options": dict(self.use.options),
             "threads": self.threads,
             "streams": self.use.streams,
             "batch": self.use.batch,

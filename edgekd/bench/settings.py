@@ -82,6 +82,7 @@ class Use:
     `cold` starts: fresh processes; `sustained`: until it is steady; `duty`: a query every `period_s`. More than one
     stream, or a batch, is throughput: so many models at once, each with the threads asked for. `batch` None leaves it
     to the model. `inputs` are .npy files, one an input, that stack `samples` along their first axis; () is random.
+    `options` are the runtime's: names and values of OPTIONS in the target's runner.
     """
 
     mode: Mode = "warm"
@@ -90,6 +91,7 @@ class Use:
     period_s: float = 0.1
     inputs: tuple[Path, ...] = ()
     samples: int | None = None
+    options: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from edgekd.report.operators_report import operator_lines
+
 Record = dict[str, Any]
 
 
@@ -19,6 +21,8 @@ def bench_text(record: Record) -> str:
         *_memory(record),
         f"  size         {record['size_bytes']:,} bytes",
         f"  energy       {_figure(record['energy_mj'], 'mJ a query')}",
+        *_instructions(record),
+        *(operator_lines(record["operators"]) if "operators" in record else []),
     ]
     return "\n".join(lines + [f"  warning: {warning}" for warning in record["warnings"]])
 
@@ -69,6 +73,15 @@ def _memory(record: Record) -> list[str]:
     """The proportional size, where the system tells it."""
     pss = record["conditions"].get("pss_bytes")
     return [] if pss is None else [f"               {pss:,.0f} bytes over the empty runtime in proportional size (PSS)"]
+
+
+def _instructions(record: Record) -> list[str]:
+    """Counted instructions, where they were asked for."""
+    found = record.get("instructions_per_inference")
+    if found is None or found["value"] is None:
+        return [f"  instructions {_figure(found, '')}"] if found else []
+    how = f"{found['provenance']}: QEMU's {found['cpu']}; {len(found['values'])} runs, spread {found['spread']:.4%}"
+    return [f"  instructions {found['value']:,.0f} an inference ({how})"]
 
 
 def _figure(figure: Record, unit: str) -> str:

@@ -1,6 +1,6 @@
 """Pushed to devices beside the harness: runs an OpenVINO model. Standard library + numpy + openvino, Python 3.8 syntax."""
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 import openvino
@@ -12,18 +12,33 @@ def version() -> Dict[str, str]:
     return {"openvino": openvino.get_version().split("-")[0]}
 
 
-def load(path: str, threads: int) -> "Model":
-    """The model at `path` (or the .onnx, .tflite file there) on the CPU: one request at a time on `threads` threads.
+OPTIONS: Dict[str, Dict[str, Any]] = {
+    "hint": {"latency": "LATENCY", "throughput": "THROUGHPUT"},
+    "arithmetic": {"f32": "f32", "f16": "f16", "bf16": "bf16"},
+    "pinning": {"on": True, "off": False},
+}
+PROPERTIES = {"hint": "PERFORMANCE_HINT", "arithmetic": "INFERENCE_PRECISION_HINT", "pinning": "ENABLE_CPU_PINNING"}
 
-    Arithmetic is float32 where the model says float: on ARM the runtime would choose float16 by itself.
+
+def compiled(path: str, threads: int, options: Dict[str, str], **properties: Any) -> Any:
+    """The model compiled for the CPU: one request at a time on `threads` threads; `options` as in OPTIONS.
+
+    Arithmetic is float32 where the model says float, if not asked otherwise: on ARM, and where the processor has
+    bfloat16, the runtime would choose a shorter type by itself.
     """
-    options = {
+    chosen = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    return Model(openvino.Core().compile_model(path, "CPU", options))
+    chosen.update({PROPERTIES[key]: OPTIONS[key][value] for key, value in options.items()})
+    return openvino.Core().compile_model(path, "CPU", dict(chosen, **properties))
+
+
+def load(path: str, threads: int, options: Optional[Dict[str, str]] = None) -> "Model":
+    """The model at `path` (or the .onnx, .tflite file there) on the CPU, on `threads` threads."""
+    return Model(compiled(path, threads, options or {}))
 
 
 class Model:

@@ -3,18 +3,18 @@
 Takes `ai_edge_litert`, or `tflite_runtime` (older boards; it needs numpy < 2), whichever is there.
 """
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import numpy
 
 try:
     import ai_edge_litert as runtime
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     PACKAGE = "ai-edge-litert"
 except ImportError:
     import tflite_runtime as runtime
-    from tflite_runtime.interpreter import Interpreter
+    from tflite_runtime.interpreter import Interpreter, OpResolverType
 
     PACKAGE = "tflite-runtime"
 
@@ -24,9 +24,14 @@ def version() -> Dict[str, str]:
     return {PACKAGE: runtime.__version__}
 
 
-def load(path: str, threads: int) -> "Model":
-    """The model at `path` on the CPU, by XNNPACK where that has the kernels, on `threads` threads."""
-    interpreter = Interpreter(model_path=path, num_threads=threads)
+OPTIONS: Dict[str, Dict[str, Any]] = {"xnnpack": {"on": None, "off": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}}
+
+
+def load(path: str, threads: int, options: Optional[Dict[str, str]] = None) -> "Model":
+    """The model at `path` on the CPU, on `threads` threads: by XNNPACK where that has the kernels, if not `off`."""
+    kernels = OPTIONS["xnnpack"][(options or {}).get("xnnpack", "on")]
+    extra = {"experimental_op_resolver_type": kernels} if kernels else {}
+    interpreter = Interpreter(model_path=path, num_threads=threads, **extra)
     interpreter.allocate_tensors()
     return Model(interpreter)
 
@@ -45,7 +50,7 @@ class Model:
 
     def run(self, arrays: List[Any]) -> List[Any]:
         """Outputs, in the model's order."""
-        for index, array in zip(self._inputs, arrays):  # noqa: B905 (Python 3.8)
+        for index, array in zip(self._inputs, arrays):
             self._set(index, array)
         self._invoke()
         return [self._get(index) for index in self._outputs]

@@ -57,6 +57,33 @@ def setup(
     say(f"{address}: {found['state']} {', '.join(' '.join(pair) for pair in found['versions'].items())}".rstrip())
 
 
+@devices.command()
+def status(json_file: Json = None) -> None:
+    """Every known device: does it answer, who has it, who waits for it, when was it there last."""
+    import time
+
+    from edgekd.lab.status import lines
+    from edgekd.lab.status import status as states
+
+    found = states()
+    put(json_file, found)
+    say("\n".join(lines(found, time.time())))
+
+
+@devices.command()
+def results(
+    device: Annotated[str | None, typer.Option(help="Of this device only.")] = None,
+    json_file: Json = None,
+) -> None:
+    """The last thousand measurements of the shared lab that EDGEKD_LAB names, the newest first."""
+    from edgekd.lab.results import results as kept
+    from edgekd.lab.status import result_lines
+
+    found = kept(device)
+    put(json_file, found)
+    say("\n".join(result_lines(found)))
+
+
 @devices.command(
     epilog="Examples: edgekd devices emulate pi5; edgekd devices emulate pi5 --adb; edgekd devices emulate pi5 --stop"
 )

@@ -22,6 +22,7 @@ from edgekd.distill.schemes import find_scheme
 from edgekd.distill.stage import Stage
 from edgekd.errors import StageError
 from edgekd.fidelity_report import artifact_fidelity, student_fidelity
+from edgekd.lab.results import keep
 from edgekd.run_state import RunState
 from edgekd.search.budget import figures, least_accuracy, leeway_of, over_budget, unmeasured, with_least_leeway
 from edgekd.search.proposer import Trial
@@ -96,9 +97,9 @@ class Run(RunState):
         raise StageError("profile", f"{faults[-1].cause}, {TRIES} times: {faults[-1]}", hint) from faults[-1]
 
     def _profile(self, artifact: Artifact, deployment: Deployment, settings: Settings) -> Record:
-        transport = deployment.transport()
+        transport, device, target = deployment.transport(), deployment.device.name, deployment.target.name
         with nullcontext() if transport is None else closing(transport):
-            return profile_record(
+            record = profile_record(
                 profile(
                     artifact,
                     deployment.device,
@@ -108,6 +109,8 @@ class Run(RunState):
                     settings=settings,
                 )
             )
+        keep(record, device=device, target=target, sha256=artifact.sha256, address=deployment.connect)
+        return record
 
     # Training ------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from edgekd.bench.transports import Transport, connected
 from edgekd.bench.transports.address import read_address
 from edgekd.device import Device, find_device
 from edgekd.errors import DeviceError, InputError, did_you_mean
+from edgekd.lab.results import keep
 from edgekd.plugins import find_target
 from edgekd.target import Target
 from edgekd.types import Measurement, Profile, Provenance
@@ -72,7 +73,7 @@ def measure_model(
             )
     except RunFailed as failure:
         raise InputError(f"{model}: {chosen.name} cannot {failure.stage} this model: {failure.cause}") from failure
-    return {
+    record = {
         "schema": SCHEMA,
         "device": where.name,
         "target": chosen.name,
@@ -80,6 +81,8 @@ def measure_model(
         "sha256": sha256_of(path),
         **profile_record(found),
     }
+    keep(record, device=where.name, target=chosen.name, sha256=record["sha256"], address=connect)
+    return record
 
 
 def resolved(model: Path, device: str | Device, target: str | Target | None, *, connected: bool) -> tuple[Path, Device, Target]:

@@ -1,6 +1,7 @@
 """`edgekd devices emulate`: start a board, say how it is reached, keep it until Ctrl-C or `--stop`."""
 
 import contextlib
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from edgekd.emulate import launch
 from edgekd.emulate.board import Running, Say, start_board
 from edgekd.emulate.boards import find_arch, find_board
 from edgekd.errors import InputError
+from edgekd.lab.folder import lab_folder
+from edgekd.types import digest
 
 
 def emulate_board(
@@ -33,6 +36,7 @@ def emulate_board(
         name, folder, arch=find_arch(arch), adb=adb, bare=bare, archive=archive, with_parent=not background, say=say
     )
     put(described(running))
+    note_board(described(running))
     say("\n".join(how_to_reach(running)))
     if background:
         return
@@ -45,6 +49,14 @@ def emulate_board(
     finally:
         signal.signal(signal.SIGTERM, before)
         running.stop()
+
+
+def note_board(board: dict[str, Any]) -> None:
+    """Let `edgekd devices status` know of a board."""
+    file = lab_folder() / "boards" / f"{digest(board['folder'])[:16]}.json"
+    with contextlib.suppress(OSError):  # the board is up all the same
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(board))
 
 
 def stop_board(folder: Path) -> dict[str, Any]:

@@ -32,15 +32,24 @@ def book_file() -> Path:
     return platformdirs.user_config_path("edgekd") / "devices.toml"
 
 
-def _noted(device: str) -> str | None:
+def addresses() -> list[tuple[str, str]]:
+    """Every device that the file has, with its address, checked. Raises InputError as `find_address`."""
+    return [(name, str(read_address(_noted(name) or ""))) for name in _book()]
+
+
+def _book() -> dict[str, Any]:
     file = book_file()
-    if device == LOCAL or not file.is_file():
-        return None
+    if not file.is_file():
+        return {}
     try:
-        book: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read: {first_line(error)}") from error
-    entry = book.get(device)
+
+
+def _noted(device: str) -> str | None:
+    file = book_file()
+    entry = None if device == LOCAL else _book().get(device)
     if entry is None:
         return None
     if not isinstance(entry, dict) or not isinstance(entry.get("connect"), str):

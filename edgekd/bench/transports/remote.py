@@ -67,6 +67,7 @@ class Remote:
         try:
             channel.open()
             self._take(max(0.0, deadline - time.monotonic()))
+            self._lock.seen()
         except BaseException:
             self._let_go()
             raise

@@ -3,6 +3,7 @@
 For one thread only: what several threads do while they wait for each other is not a cost.
 """
 
+import itertools
 import json
 import platform
 import re
@@ -27,6 +28,8 @@ FIXED = ("PYTHONHASHSEED=0", "QEMU_RAND_SEED=0", "OMP_NUM_THREADS=1", "OPENBLAS_
 """With a seed of its own each process builds its dictionaries otherwise: some 0.05 % of the instructions of a small model."""
 X86_CPU = "max"
 """Of qemu-x86_64: AVX2 and FMA, no AVX-512. Its default has neither, and runtimes would take other code."""
+NUMBERS = itertools.count()
+"""Of the plugin's files, which it never overwrites."""
 RUNS = 2
 """Fresh processes: whether a count repeats is seen, not assumed."""
 SPREAD = 0.0002
@@ -90,13 +93,12 @@ def count_model(
     """
     job = {"runner": runner.stem, "model": model.name, "threads": 1, "streams": 1, "seed": 0, "batch": use.batch}
     job |= {"inputs": [file.name for file in use.inputs] or None, "samples": use.samples}
-    job |= {"warmup_queries": warmup_queries, "queries": queries}
+    job |= {"options": dict(use.options), "warmup_queries": warmup_queries, "queries": queries}
     _push(transport, [runner, *([model] if model.is_dir() else [file for _, file in files_of(model)]), *use.inputs], job)
     halves, reply = [], dict[str, Any]()
-    for number in range(runs):
-        marks, printed = count_instructions(
-            transport, [transport.python, "count_loop.py", "job.json"], timeout_s, here=here, out=f"counts-{number}"
-        )
+    for _ in range(runs):
+        argv = [transport.python, "count_loop.py", "job.json"]
+        marks, printed = count_instructions(transport, argv, timeout_s, here=here, out=f"counts-{next(NUMBERS)}")
         if sorted(marks) != [1, 2, 3]:
             raise DeviceError(f"marks {sorted(marks)} were counted, expected 1, 2 and 3")
         halves.append(((marks[2] - marks[1]) / queries, (marks[3] - marks[2]) / queries))

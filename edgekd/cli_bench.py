@@ -1,16 +1,23 @@
 """`edgekd bench`: reads its arguments, calls one function of `edgekd.bench`, prints."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgekd.cli_output import Json, put, say
+from edgekd.errors import InputError
+
+if TYPE_CHECKING:
+    from edgekd.bench.jobs import Job, Record
+    from edgekd.report.bench_page import Shown
 
 EXAMPLES = (
     "Examples: edgekd bench model.onnx --threads 1 --queries 2000 --json -; edgekd bench model.tflite --mode cold; "
-    "edgekd bench model.onnx --streams 2 --price-per-hour 0.1; edgekd bench models/ --json all.json"
+    "edgekd bench model.onnx --operators --plot where.html; edgekd bench --compare model.onnx model.tflite; "
+    "edgekd bench models/ --sweep threads=1,2 --json all.json"
 )
 
 
@@ -42,18 +49,29 @@ def bench(
     count_instructions: Annotated[
         bool, typer.Option("--count-instructions", help="Of one inference, by QEMU: here (x86-64) and on emulated boards.")
     ] = False,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare", help="Models side by side, in interleaved blocks; MODEL@threads=2 is a model with other values."
+        ),
+    ] = False,
+    blocks: Annotated[int, typer.Option(min=2, help="Of --compare.")] = 12,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=V1,V2", help="All combinations: of threads, batch, streams, device, target, or an option; repeat it."
+        ),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write plots to this .html file.")] = None,
     json_file: Json = None,
 ) -> None:
     """Measure model files on a device: latency with the percentiles the samples allow, peak memory, size, energy."""
-    from edgekd.bench.jobs import Job, model_files
+    from edgekd.bench.jobs import Job, Record
     from edgekd.bench.operators import with_operators
     from edgekd.bench.points import read_pair, varied
     from edgekd.bench.settings import Use
     from edgekd.emulate.bench_count import check_counting, with_instructions
     from edgekd.report.bench_page import check_page, write_page
-    from edgekd.report.bench_text import bench_text
-    from edgekd.report.operators_report import operator_plot
 
     use = Use(mode=mode, streams=streams, batch=batch, period_s=every_ms / 1000)  # type: ignore[arg-type]
     base = Job(
@@ -75,18 +93,63 @@ def bench(
         check_page(plot)
     if count_instructions:
         check_counting(base)
+
+    def measure(job: Job) -> Record:
+        record = job.measure()
+        if operators:
+            record = with_operators(job, record)
+        return with_instructions(job, record) if count_instructions else record
+
+    if compare:
+        if sweep or operators or count_instructions:
+            raise InputError("--compare is of latencies alone: leave out --sweep, --operators and --count-instructions")
+        result, text, shown = _compared(models, base, blocks)
+    elif sweep:
+        result, text, shown = _swept(models, base, sweep, measure)
+    else:
+        result, text, shown = _measured(models, base, measure)
+    put(json_file, result)
+    if plot is not None:
+        write_page(plot, "edgekd bench", shown, text)
+
+
+def _measured(models: list[Path], base: "Job", measure: "Callable[[Job], Record]") -> tuple[Any, str, "list[Shown]"]:
+    from edgekd.bench.jobs import model_files
+    from edgekd.report.bench_text import bench_text
+    from edgekd.report.operators_report import operator_plots
+    from edgekd.report.sweep_report import memory_plot
+
     records = []
     for model in model_files(models):
-        job = replace(base, model=model)
-        records.append(with_operators(job, job.measure()) if operators else job.measure())
-        if count_instructions:
-            records[-1] = with_instructions(job, records[-1])
+        records.append(measure(replace(base, model=model)))
         say(bench_text(records[-1]))
-    put(json_file, records[0] if len(records) == 1 else records)
-    if plot is not None:
-        write_page(
-            plot,
-            "where the time goes",
-            [shown for record in records if (shown := operator_plot(record))],
-            "\n\n".join(map(bench_text, records)),
-        )
+    named = [{"point": {"model": record["artifact"]}, **record} for record in records]
+    text = "\n\n".join(bench_text(record) for record in records)
+    return records[0] if len(records) == 1 else records, text, [*operator_plots(records), *memory_plot(named)]
+
+
+def _swept(
+    models: list[Path], base: "Job", axes: list[str], measure: "Callable[[Job], Record]"
+) -> tuple[Any, str, "list[Shown]"]:
+    from edgekd.bench.jobs import model_files
+    from edgekd.bench.sweep import read_axes, sweep
+    from edgekd.report.operators_report import operator_plots
+    from edgekd.report.sweep_report import point_text, sweep_plots, sweep_text
+
+    jobs = [replace(base, model=model) for model in model_files(models)]
+    records = sweep(jobs, read_axes(axes), measure, lambda done, of, record: say(f"{done}/{of}  {point_text(record)}"))
+    text = sweep_text(records)
+    say(text)
+    return records, text, [*sweep_plots(records), *operator_plots(records)]
+
+
+def _compared(models: list[Path], base: "Job", blocks: int) -> tuple[Any, str, "list[Shown]"]:
+    from edgekd.bench.compare import compare
+    from edgekd.bench.points import read_side
+    from edgekd.report.compare_text import compare_plot, compare_text
+
+    labels = [str(model) for model in models]
+    record = compare(labels, [read_side(label, base) for label in labels], blocks)
+    text = compare_text(record)
+    say(text)
+    return record, text, [compare_plot(record)]

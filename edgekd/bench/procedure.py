@@ -135,10 +135,11 @@ def _conditions(runs: Runs, reply: Reply) -> dict[str, Scalar]:
         **reply.machine,
         "cpus": reply.cpus,
         "inputs": described(runs.use, runs.settings.seed),
+        **({"options": ", ".join(f"{key}={value}" for key, value in runs.use.options)} if runs.use.options else {}),
     }
 
 
-def _provenance(reply: Reply) -> Provenance:
+def provenance_of(reply: Reply) -> Provenance:
     """An emulator's time is not the device's: emulated boards say so in the line that names their processor."""
     return Provenance.EMULATED if "emulated" in reply.machine.get("cpu", "").lower() else Provenance.MEASURED
 
@@ -171,7 +172,7 @@ def _latency(runs: Runs, replies: list[Reply], found: Found, around: list[Doubt]
             f"{len(values)} queries fitted into {settings.max_seconds:g} s, not {settings.min_queries}: allow more seconds"
         )
     return Measurement(
-        metric="latency_ms", values=values, provenance=_provenance(replies[0]), conditions=conditions, warnings=tuple(warnings)
+        metric="latency_ms", values=values, provenance=provenance_of(replies[0]), conditions=conditions, warnings=tuple(warnings)
     )
 
 
@@ -191,7 +192,7 @@ def _memory(runs: Runs, pairs: list[tuple[Reply, Reply]]) -> Measurement:
     return Measurement(
         metric="peak_memory_bytes",
         values=values,
-        provenance=_provenance(pairs[0][1]),
+        provenance=provenance_of(pairs[0][1]),
         conditions=conditions,
         warnings=(lost,) if statistics.median(values) <= 0 else (),
     )

@@ -1,5 +1,6 @@
 """Per-operator times as lines for the terminal and as a plot."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from edgekd.report.bench_page import Shown
@@ -31,10 +32,15 @@ def operator_lines(found: Record) -> list[str]:
     return [*lines, f"               by {found['how']}"]
 
 
+def operator_plots(records: Sequence[Record]) -> list[Shown]:
+    """Of the records that have operators."""
+    return [shown for record in records if (shown := operator_plot(record))]
+
+
 def operator_plot(record: Record) -> Shown | None:
     """A bar an operator, the longest on top; what is beyond the first 30 is one bar. None where there are no times."""
-    found = record["operators"]
-    if "unavailable" in found:
+    found = record.get("operators")
+    if found is None or "unavailable" in found:
         return None
     rows, rest = found["rows"][:BARS], found["rows"][BARS:]
     bars = [(f"{row['name'][-40:]} · {row['type'][:30]}", row["share"], row["kernel"]) for row in rows]

@@ -16,8 +16,11 @@ def main() -> None:
 
     try:
         # typer turns Ctrl-C into a return value.
-        if app(args=sys.argv[1:] or ["--help"], standalone_mode=False) == INTERRUPTED:
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        if code == INTERRUPTED:
             raise KeyboardInterrupt
+        if isinstance(code, int) and code:  # a verdict
+            sys.exit(code)
     except EdgekdError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import typer
 
 from edgekd.cli_bench import EXAMPLES, bench
 from edgekd.cli_devices import devices
+from edgekd.cli_gate import gate
 from edgekd.cli_output import Json, put, say
 from edgekd.errors import InputError, storage_errors
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to; a run that was stopped goes on there.")]
 app.add_typer(devices, name="devices")
+app.add_typer(gate, name="gate")
 app.command(name="bench", epilog=EXAMPLES)(bench)
 
 

@@ -17,11 +17,6 @@ EXAMPLES = (
 )
 
 
-@gate.callback()
-def _group() -> None:
-    """Keeps `duel` a command of its own name."""
-
-
 @gate.command(epilog=EXAMPLES)
 def duel(
     baseline: Annotated[str, typer.Argument(help="Model file; MODEL@threads=2 is a model with other values.")],
@@ -55,3 +50,35 @@ def duel(
     for comparison in found:
         say(f"{comparison.verdict:12} {comparison.text}")
     raise typer.Exit(exit_code([comparison.verdict for comparison in found], strict=strict))
+
+
+@gate.command(epilog="Examples: edgekd gate selftest; edgekd gate selftest --blocks 300 --profile precise --json here.json")
+def selftest(
+    blocks: Annotated[int, typer.Option(min=12, help="To record; six processes each, some 3 s.")] = 100,
+    duels: Annotated[int, typer.Option(min=1, help="To draw from them for each planted change.")] = 1000,
+    profile: Annotated[str, typer.Option(help="fast, default or precise.")] = "default",
+    device: Annotated[str, typer.Option(help="A profile's name.")] = "local",
+    connect: Annotated[str | None, typer.Option(help="Where the device is: local, ssh:HOST or adb:SERIAL.")] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="Of the order in blocks, and of the draws.")] = 0,
+    json_file: Json = None,
+) -> None:
+    """How often this gate cries wolf on this machine, and what it finds: measured, with real slow-downs planted."""
+    from edgekd.bench.jobs import Job
+    from edgekd.console import Console
+    from edgekd.gate.selftest import characteristic, record_bank
+    from edgekd.gate.sequential import find_profile
+
+    chosen = find_profile(profile)
+    base = Job(model=Path(), device=device, connect=connect, target="onnxruntime", threads=threads)
+    with Console().bar("recording", blocks) as bar:
+        bank = record_bank(base, blocks, seed, lambda done, of: bar.at(done, "blocks"))
+    found = characteristic(bank, chosen, duels, seed)
+    put(json_file, {"profile": chosen.name, "blocks": blocks, "changes": found, "log_ratios": bank.ratios})
+    for row in found:
+        effect, shares = row["effect"], row["shares"]
+        low, high = (f"{100 * value:+.2f}" for value in effect["interval"])
+        say(
+            f"{100 * effect['change']:+.2f} % ({low} to {high}): regressed {shares['REGRESSED']:.1%}, pass {shares['PASS']:.1%}, "
+            f"improved {shares['IMPROVED']:.1%}, inconclusive {shares['INCONCLUSIVE']:.1%}; {row['mean_blocks']:.1f} blocks"
+        )

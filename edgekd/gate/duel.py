@@ -47,23 +47,7 @@ class Arena:
     replies: list[tuple[Runs, Reply]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._blocks = [self._endless(index, sides) for index, sides in enumerate(self.pairs)]
-
-    def _endless(self, index: int, sides: Sequence[Runs]) -> Iterator[Block]:
-        share = QUERIES.shares()[0]
-
-        def measure(side: int, number: int) -> list[float]:
-            runs = sides[side]
-            try:
-                reply = runs.run("latency", share)
-            except RunFailed as failure:
-                raise InputError(
-                    f"{runs.model}: {runs.target.name} cannot {failure.stage} this model: {failure.cause}"
-                ) from failure
-            self.replies.append((runs, reply))
-            return [ns / 1e6 for ns in reply.latency_ns]
-
-        return blocks(measure, len(sides), PENDING, self.seed + index)
+        self._blocks = [process_blocks(sides, PENDING, self.seed + index, self.replies) for index, sides in enumerate(self.pairs)]
 
     def measure(self, which: Sequence[int], count: int) -> dict[int, list[float]]:
         """So many more log ratios of each of these pairs, block by block over all of them."""
@@ -85,6 +69,26 @@ class Arena:
     def sentinel_p(self) -> float:
         """Two-sided p-value against "two runs of the same file are alike"."""
         return min(1.0, 2 * min(p_above(self.sentinel), p_below(self.sentinel)))
+
+
+def process_blocks(
+    sides: Sequence[Runs], count: int, seed: int, replies: list[tuple[Runs, Reply]] | None = None
+) -> Iterator[Block]:
+    """So many blocks of one fresh process a side; `replies` collects the answers. Raises InputError where one cannot run."""
+    share = QUERIES.shares()[0]
+
+    def measure(side: int, number: int) -> list[float]:
+        runs = sides[side]
+        try:
+            reply = runs.run("latency", share)
+        except RunFailed as failure:
+            cause = f"{runs.target.name} cannot {failure.stage} this model: {failure.cause}"
+            raise InputError(f"{runs.model}: {cause}") from failure
+        if replies is not None:
+            replies.append((runs, reply))
+        return [ns / 1e6 for ns in reply.latency_ns]
+
+    return blocks(measure, len(sides), count, seed)
 
 
 def duel(pairs: Sequence[tuple[Job, Job]], metrics: Sequence[str], profile: Profile, seed: int = 0) -> list[Comparison]:

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
+from edgekd.bench import steady
 from edgekd.bench.doubts import (
     Debugger,
     Disagreement,
@@ -11,22 +12,21 @@ from edgekd.bench.doubts import (
     Governor,
     LatencyDrift,
     OtherPrograms,
+    SlowedDown,
     StealTime,
     TooManyThreads,
-    TwoModes,
 )
+from edgekd.bench.modes import two_modes
 from edgekd.bench.reply import Reply, State
 from edgekd.types import Scalar
 
 TICKS_PER_S = 100  # USER_HZ, 100 on every Linux architecture in use (man 7 time)
 STEAL_PERCENT = 1.0  # 1 of 100 moments stolen is enough to make a p99 of the thefts alone
 OTHER_CORES = 0.2  # a fifth of a core elsewhere shows in shared caches and, on small machines, in waiting
-DRIFT = 0.05  # the false-alarm level of common gates: a drift above it would pass for a regression
 DISAGREEMENT = 0.10  # between processes: layout of memory alone gives a few per cent
-CLOCK_DRIFT = 0.05  # as DRIFT: a clock that falls by so much slows a query by so much
-MODE_GAP = 0.10  # between two kinds of query, of the lower one: less is lost in the noise of either
-MODE_SHARE = 0.05  # of queries in the rarer kind: fewer are outliers, which percentiles show
-MODE_SEPARATION = 0.02  # of queries in the middle third of the gap between the two: more is one broad kind
+CLOCK_DRIFT = 0.05  # as steady.CHANGE: a clock that falls by so much slows a query by so much
+LEAST_WINDOW = 5  # queries: the median of fewer follows every outlier
+MOST_WINDOWS = 60  # of a run: with half of them Pettitt's test finds no step in noise that remembers
 
 
 def activity(replies: Sequence[Reply]) -> dict[str, Scalar]:
@@ -88,46 +88,41 @@ def doubts(conditions: dict[str, Scalar], threads: int, cpus: int) -> list[Doubt
 
 
 def instability(runs: Sequence[Sequence[float]]) -> list[Doubt]:
-    """What in latencies (ms) makes them doubtful; one sequence a process, in the order taken."""
-    found: list[Doubt] = []
-    drifts = [_drift(run) for run in runs if len(run) >= 30]
-    if drifts and abs(statistics.median(drifts)) > DRIFT:
-        found.append(LatencyDrift(statistics.median(drifts)))
+    """What in latencies (ms) makes them doubtful; one sequence a process, in the order taken.
+
+    A process without any drift is called drifting or slowed down by chance once in 500 where windows are independent, four times
+    in 100 where neighbours correlate by 0.5 (steady.py), queries of one kind are said to be of two once in 1,000 (modes.py):
+    each of those only where the noise alone makes a change of the least size that counts.
+    """
+    found = _drifts([levels for run in runs if (levels := levels_of(run))])
     medians = [statistics.median(run) for run in runs]
     if len(medians) > 1 and max(medians) / min(medians) - 1 > DISAGREEMENT:
         found.append(Disagreement(max(medians) / min(medians) - 1))
-    modes = [mode for run in runs if len(run) >= 100 and (mode := two_modes(run)) is not None]
-    if len(modes) * 2 > len(runs):
-        found.append(max(modes, key=lambda mode: mode.share))
-    return found
+    modes = two_modes(runs)
+    return found if modes is None else [*found, modes]
+
+
+def levels_of(run: Sequence[float]) -> list[float]:
+    """Medians of up to MOST_WINDOWS windows of a run; none where it is too short for ten of them."""
+    size = max(LEAST_WINDOW, len(run) // MOST_WINDOWS)
+    starts = range(0, len(run) - size + 1, size)
+    return [statistics.median(run[start : start + size]) for start in starts] if len(starts) >= 10 else []
+
+
+def _drifts(runs: Sequence[list[float]]) -> list[Doubt]:
+    """A step to a slower level that lasts to the end, in any process, or else a drift that most processes have."""
+    shapes = [steady.judge(levels) for levels in runs]
+    for number, (levels, shape) in enumerate(zip(runs, shapes, strict=True)):
+        if shape["shape"] == "step" and shape["change"] > 0:
+            before = statistics.median(levels[: shape["at"]])
+            if all(statistics.median(later) / before - 1 > steady.CHANGE / 2 for later in runs[number + 1 :]):
+                return [SlowedDown(shape["change"], (number + shape["at"] / len(levels)) / len(runs))]
+    changes = [shape["change"] for shape in shapes if shape["shape"] != "flat"]
+    if len(changes) * 2 > len(runs) and (min(changes) > 0 or max(changes) < 0):
+        return [LatencyDrift(statistics.median(changes))]
+    return []
 
 
 def texts(found: Sequence[Doubt]) -> list[str]:
     """As a record holds them."""
     return [str(doubt) for doubt in found]
-
-
-def _drift(run: Sequence[float]) -> float:
-    """Change of the median from the first third to the last, as a fraction."""
-    third = len(run) // 3
-    return statistics.median(run[-third:]) / statistics.median(run[:third]) - 1
-
-
-def two_modes(run: Sequence[float]) -> TwoModes | None:
-    """Two kinds of query in one run: the best split in two (Otsu 1979, doi:10.1109/TSMC.1979.4310076) with a gap between them.
-
-    The slowest 1 % are left out: they are outliers, and would be a kind of their own. A split of one broad kind has many
-    queries near its middle; two kinds have next to none in the middle third between their medians.
-    """
-    values = sorted(run)[: max(2, round(len(run) * 0.99))]
-    sums = [0.0]
-    for value in values:
-        sums.append(sums[-1] + value)
-    count, total = len(values), sums[-1]
-    split = max(range(1, count), key=lambda k: (sums[k] / k - (total - sums[k]) / (count - k)) ** 2 * k * (count - k))
-    low, high, share = statistics.median(values[:split]), statistics.median(values[split:]), 1 - split / count
-    third = (high - low) / 3
-    between = sum(low + third < value < high - third for value in values) / count
-    if high / low - 1 < MODE_GAP or not MODE_SHARE <= share <= 1 - MODE_SHARE or between > MODE_SEPARATION:
-        return None
-    return TwoModes(low_ms=low, high_ms=high, share=share)

@@ -56,11 +56,25 @@ class FrequencyDrift(Doubt):
 @dataclass(frozen=True)
 class LatencyDrift(Doubt):
     change: float
-    """Of the median from the first third to the last, as a fraction."""
+    """From the start of a process to its end, as a fraction."""
 
     def __str__(self) -> str:
         what = "slower: heat or a falling clock; let the device cool" if self.change > 0 else "faster: raise the warm-up queries"
-        return f"latency drifts: the last third is {abs(self.change):.0%} {what}"
+        return f"latency drifts: queries end {abs(self.change):.0%} {what}"
+
+
+@dataclass(frozen=True)
+class SlowedDown(Doubt):
+    change: float
+    """Of the level, as a fraction."""
+    after: float
+    """Share of all queries that came before."""
+
+    def __str__(self) -> str:
+        return (
+            f"queries slowed down by {self.change:.0%} after {self.after:.0%} of the measurement, and stayed so: "
+            "the device throttled, or another program began; let it cool, stop others, and measure again"
+        )
 
 
 @dataclass(frozen=True)

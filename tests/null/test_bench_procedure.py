@@ -167,6 +167,33 @@ def test_an_emulator_s_time_is_not_called_measured(tmp_path: Path) -> None:
 IDLE = (0.0,) * 5
 
 
+class Throttling(Scripted):
+    """A Raspberry Pi that is 20 % slower from the middle of the first process on, and says that it throttled."""
+
+    looks = 0
+
+    def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
+        if argv[0] == "vcgencmd":
+            self.looks += 1
+            return Completed(rc=0, stdout=f"throttled=0x{0 if self.looks == 1 else 0x40004:x}", stderr="")
+        done = super().run(argv, timeout_s)
+        answer = json.loads(done.stdout) if done.rc == 0 else {}
+        if "latency_ns" in answer:
+            first = "before" not in vars(self)
+            self.before = answer["latency_ns"]
+            count = len(self.before)
+            answer["latency_ns"] = [2_000_000 if first and i < count / 2 else 2_400_000 for i in range(count)]
+        return replace(done, stdout=json.dumps(answer)) if answer else done
+
+
+def test_throttling_is_in_the_record(tmp_path: Path) -> None:
+    """What the device says of itself between the two looks, and what its latencies say, are warnings of the measurement."""
+    settings = replace(SMALL, queries=400)
+    found = profile(build(tmp_path), PI, target=TARGET, transport=Throttling(), settings=settings).latency_ms
+    assert "the device throttled itself (it throttled): cool it, and measure again" in found.warnings
+    assert any(text.startswith("queries slowed down by 20% after 25% of the measurement") for text in found.warnings)
+
+
 class Joules:
     """A meter that reads one value after the other: idle, then short and long run of each round."""
 

@@ -6,8 +6,9 @@ A target is a folder with one class that satisfies `Target`, registered under th
     hailo = "edgekd_hailo:Hailo"
 
 Heavy imports go inside methods: constructing a target must cost nothing. `runner.py` beside the class is pushed to the
-device next to `edgekd/bench/harness.py` and gives the harness `version()` and `load(model, threads)`; the target's
-`open` uses the same file, so that what is verified is run as what is measured.
+device next to `edgekd/bench/harness.py` and gives the harness `version()` and `load(model, threads)`, with `OPTIONS` also
+`load(model, threads, options)`; the target's `open` uses the same file, so that what is verified is run as what is measured.
+An `operators.py` beside it tells per-operator times (`edgekd/bench/profiling.py`); without one they are unavailable.
 """
 
 from dataclasses import dataclass

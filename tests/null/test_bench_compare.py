@@ -149,3 +149,4 @@ def test_a_file_whose_name_has_an_at_sign_is_a_file(tmp_path: Path) -> None:
     job = read_side(str(file), Job(model=Path()))
     assert (job.model, job.threads) == (file, 1)
     assert read_side("net@threads=2,device=pi4", Job(model=Path())).threads == 2
+    assert read_side("n" * 5000 + "@threads=2", Job(model=Path())).threads == 2

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from edgekd.errors import InputError, did_you_mean, first_line
 
 LOCAL = "local"
-NAME = r"[a-z0-9-]{1,60}"
+NAME = r"[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?"
 """Names of profiles: never a path."""
 RUNTIMES = ("onnxruntime", "openvino", "tflite", "coreml")
 
@@ -82,7 +82,7 @@ def find_device(name: str) -> Device:
         return probe()
     known = device_names()
     if not re.fullmatch(NAME, name) or name not in known:
-        raise InputError(f"device '{name[:80]}' is not known" + did_you_mean(name, known))
+        raise InputError(f"device {name[:60]!a} is not known" + did_you_mean(name, known))
     files = [folder / f"{name}.toml" for folder in _folders()]
     return read_profile(next(file for file in files if file.is_file()))
 
@@ -101,7 +101,7 @@ def read_profile(file: Path) -> Device:
     known = {f.name for f in fields(Device)} - {"name"}
     for key in facts:
         if key not in known:
-            raise InputError(f"{file}: a device has no '{key[:40]}'" + did_you_mean(key, known))
+            raise InputError(f"{file}: a device has no {key[:40]!a}" + did_you_mean(key, known))
     from pydantic import TypeAdapter, ValidationError
 
     try:

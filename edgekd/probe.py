@@ -147,7 +147,7 @@ def save(device: Device, name: str) -> Path:
     Raises InputError where the name is no name, is taken, or the profile would not be read; StorageError.
     """
     if not re.fullmatch(NAME, name) or name == LOCAL:
-        raise InputError(f"'{name[:80]}' cannot be a device's name: use small letters, digits and hyphens")
+        raise InputError(f"{name[:60]!a} cannot be a device's name: use small letters, digits and hyphens")
     file = user_folder() / f"{name}.toml"
     if is_shipped(name) or file.exists():
         raise InputError(

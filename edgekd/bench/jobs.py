@@ -1,5 +1,6 @@
 """What one `edgekd bench` was asked for: a point (model, device, threads, way of use) that gives one record."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,7 +106,7 @@ def model_files(paths: Sequence[Path]) -> list[Path]:
     """The models named, and those in folders named, sorted by name in each. Raises InputError where a folder has none."""
     found: list[Path] = []
     for path in paths:
-        if not path.is_dir() or path.suffix.lower() in TARGET_OF_SUFFIX:
+        if not os.path.isdir(path) or path.suffix.lower() in TARGET_OF_SUFFIX:
             found.append(path)
             continue
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in TARGET_OF_SUFFIX and p.suffix.lower() != ".npz")

@@ -1,5 +1,6 @@
 """Real inputs beside an artifact: `model.onnx.samples.npy`, a few training samples as its runtime takes them."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,9 @@ def choose_inputs(model: Path, asked: str | None) -> tuple[tuple[Path, ...], int
         InputError: where what was asked for is not there, or not an array of samples. Python objects are never loaded.
     """
     beside = samples_file(model)
-    if asked == "random" or (asked is None and not beside.is_file()):
+    if asked == "random" or (asked is None and not os.path.isfile(beside)):
         return (), None
-    if asked == "samples" and not beside.is_file():
+    if asked == "samples" and not os.path.isfile(beside):
         raise InputError(f"{model.name}: has no samples beside it ({beside.name}); give --inputs random, or an .npy file")
     file = beside if asked in (None, "samples") else Path(str(asked))
     try:

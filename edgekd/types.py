@@ -236,6 +236,8 @@ class Profile:
     peak_memory_bytes: Measurement
     energy_mj: Measurement
     size_bytes: int
+    memory: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The other two figures of memory, as reports show them: `pss_bytes` and `planned_peak_bytes`."""
     use: dict[str, Any] = field(default_factory=dict)
     """What a way of use measures beyond latency: cold start's parts, sustained windows, throughput (bench/uses.py)."""
 

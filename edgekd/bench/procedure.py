@@ -13,6 +13,7 @@ generated code; the runtime's own footprint is left out, and memory of accelerat
 import contextlib
 import statistics
 from pathlib import Path
+from typing import Any
 
 from edgekd.artifact import files_of, size_of
 from edgekd.bench.conditions import activity, doubts, instability, texts
@@ -20,6 +21,7 @@ from edgekd.bench.doubts import Doubt, FewSamples
 from edgekd.bench.energy import energy
 from edgekd.bench.files import Files, Here, There
 from edgekd.bench.meters import Meter
+from edgekd.bench.planned import planned_peak
 from edgekd.bench.reply import Reply, RunFailed
 from edgekd.bench.runs import Runs
 from edgekd.bench.settings import WARM, Settings, Use
@@ -121,6 +123,7 @@ def _measure(runs: Runs, files: Files, meter: Meter | None) -> Profile:
         peak_memory_bytes=_memory(runs, memories),
         energy_mj=energy(runs, files, meter, latency),
         size_bytes=size_of(runs.model),
+        memory={"pss_bytes": _proportional(memories), "planned_peak_bytes": planned_peak(runs.target, runs.model)},
         use=found.details,
     )
 
@@ -185,9 +188,6 @@ def _memory(runs: Runs, pairs: list[tuple[Reply, Reply]]) -> Measurement:
         "processes": len(pairs),
         "empty_peak_bytes": statistics.median(empty for empty, _ in peaks),
     }
-    shared = [loaded.pss_bytes - empty.pss_bytes for empty, loaded in pairs if empty.pss_bytes and loaded.pss_bytes]
-    if shared:
-        conditions["pss_bytes"] = statistics.median(shared)
     lost = "the model's memory is lost in the runtime's: the peak without a model is as high"
     return Measurement(
         metric="peak_memory_bytes",
@@ -196,6 +196,14 @@ def _memory(runs: Runs, pairs: list[tuple[Reply, Reply]]) -> Measurement:
         conditions=conditions,
         warnings=(lost,) if statistics.median(values) <= 0 else (),
     )
+
+
+def _proportional(pairs: list[tuple[Reply, Reply]]) -> dict[str, Any]:
+    """The model's proportional set size after its queries, over the empty runtime's: the median of the rounds."""
+    values = [loaded.pss_bytes - empty.pss_bytes for empty, loaded in pairs if empty.pss_bytes and loaded.pss_bytes]
+    if not values:
+        return {"value": None, "provenance": str(Provenance.UNAVAILABLE), "reason": "the system does not tell it"}
+    return {"value": round(statistics.median(values)), "n": len(values), "provenance": str(provenance_of(pairs[0][1]))}
 
 
 def _peak(reply: Reply) -> int:

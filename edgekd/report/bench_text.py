@@ -70,9 +70,11 @@ def _cost(record: Record) -> list[str]:
 
 
 def _memory(record: Record) -> list[str]:
-    """The proportional size, where the system tells it."""
-    pss = record["conditions"].get("pss_bytes")
-    return [] if pss is None else [f"               {pss:,.0f} bytes over the empty runtime in proportional size (PSS)"]
+    """Proportional size and planned peak."""
+    return [
+        f"               {_figure(record['pss_bytes'], 'bytes over the empty runtime in proportional size (PSS)')}",
+        f"               {_figure(record['planned_peak_bytes'], 'bytes of activations at once, as planned')}",
+    ]
 
 
 def _instructions(record: Record) -> list[str]:

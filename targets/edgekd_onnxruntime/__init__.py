@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from edgekd.bench.planned import Lifetimes
 from edgekd.device import Device
 from edgekd.errors import did_you_mean
 from edgekd.plugins import need, reading
@@ -53,6 +54,11 @@ class OnnxRuntime:
         from edgekd_onnxruntime import model
 
         return model.contract(artifact)
+
+    def lifetimes(self, model: Path) -> Lifetimes:
+        from edgekd_onnxruntime import lifetimes
+
+        return lifetimes.lifetimes(model)
 
     def operators(self, artifact: Path) -> dict[str, int]:
         from edgekd_onnxruntime import model

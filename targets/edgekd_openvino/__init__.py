@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from edgekd.bench.planned import Lifetimes
 from edgekd.device import Device
 from edgekd.errors import did_you_mean
 from edgekd.plugins import reading
@@ -52,6 +53,11 @@ class OpenVino:
         from edgekd_openvino import model
 
         return model.contract(artifact)
+
+    def lifetimes(self, model: Path) -> Lifetimes:
+        from edgekd_openvino import lifetimes
+
+        return lifetimes.lifetimes(model)
 
     def operators(self, artifact: Path) -> dict[str, int]:
         from edgekd_openvino import model

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from edgekd.bench.planned import Lifetimes
 from edgekd.device import Device
 from edgekd.errors import did_you_mean
 from edgekd.session import RunnerSession
@@ -51,6 +52,11 @@ class Tflite:
         from edgekd_tflite.metadata import contract
 
         return contract(artifact)
+
+    def lifetimes(self, model: Path) -> Lifetimes:
+        from edgekd_tflite import lifetimes
+
+        return lifetimes.lifetimes(model)
 
     def operators(self, artifact: Path) -> dict[str, int]:
         from edgekd_tflite.metadata import operators

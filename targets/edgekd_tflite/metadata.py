@@ -31,7 +31,7 @@ LONGEST_NAME = 256
 
 def contract(path: Path) -> Contract:
     """The contract in the file. Raises InputError where there is none, or it does not describe the model around it."""
-    model = _model(path)
+    model = model_of(path)
     text = _entry(model, CONTRACT_KEY)
     if text is None:
         raise InputError(f"{path}: has no metadata '{CONTRACT_KEY}': it was not built by edgekd")
@@ -50,8 +50,8 @@ def operators(path: Path) -> dict[str, int]:
 
     known = vars(need("ai_edge_litert.schema_py_generated", "tflite", "target 'tflite'").BuiltinOperator)
     names = {code: name for name, code in known.items() if isinstance(code, int)}
-    model = _model(path)
-    counts = Counter(operator.number(OPERATOR_CODE, "I") for operator in _graph(model, str(path)).tables(GRAPH_OPERATORS))
+    model = model_of(path)
+    counts = Counter(operator.number(OPERATOR_CODE, "I") for operator in graph_of(model, str(path)).tables(GRAPH_OPERATORS))
     found: Counter[str] = Counter()
     for index, count in counts.items():
         found[_operator_name(model.item(MODEL_OPERATOR_CODES, index), names)] += count
@@ -60,7 +60,7 @@ def operators(path: Path) -> dict[str, int]:
 
 def ends(model: Table, what: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """The inputs and the outputs that the model has. Raises InputError unless it is one of each, of a type edgekd builds."""
-    graph = _graph(model, what)
+    graph = graph_of(model, what)
     inputs, outputs = graph.numbers(GRAPH_INPUTS, "i"), graph.numbers(GRAPH_OUTPUTS, "i")
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(f"{what}: has {len(inputs)} inputs and {len(outputs)} outputs, expected one of each")
@@ -73,14 +73,16 @@ def root(data: bytes, what: str) -> Table:
     return Table.root(Buffer(data, what), IDENTIFIER)
 
 
-def _model(path: Path) -> Table:
+def model_of(path: Path) -> Table:
+    """The model table of a file. Raises InputError where it cannot be read or is of another format."""
     try:
         return root(path.read_bytes(), str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _graph(model: Table, what: str) -> Table:
+def graph_of(model: Table, what: str) -> Table:
+    """The only graph of a model. Raises InputError where there are more."""
     if model.count(MODEL_SUBGRAPHS) != 1:
         raise InputError(f"{what}: has {model.count(MODEL_SUBGRAPHS)} graphs, expected one")
     return model.item(MODEL_SUBGRAPHS, 0)

@@ -3,12 +3,14 @@
 import contextlib
 import json
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekd.artifact import files_of
 from edgekd.bench import harness
+from edgekd.bench.clock import check_clock
 from edgekd.bench.reply import Reply, RunFailed, parse
 from edgekd.bench.settings import WARM, Settings, Use
 from edgekd.bench.transports import Transport
@@ -82,9 +84,10 @@ class Runs:
             self.transport.push(file, "job.json")
         each_s = 1 + (self.use.period_s if mode == "duty" else 0)  # for each query that must be made
         timeout_s = LOAD_TIMEOUT_S + 2 * settings.max_seconds + each_s * (queries or 0)
+        started = time.monotonic()
         done = self.transport.run([self.transport.python, "harness.py", "job.json"], timeout_s)
         try:
-            return parse(done, mode, where=self.device.name, queries=queries)
+            reply = parse(done, mode, where=self.device.name, queries=queries)
         except RunFailed as failure:
             if failure.stage != "import":
                 raise
@@ -94,6 +97,8 @@ class Runs:
             raise DeviceError(f"{self.device.name} cannot import the {self.target.name} runtime: {failure.cause}") from failure
         except DeviceError as error:
             raise bad_answer(self.device.name, error) from error
+        check_clock(reply, self.device.name, time.monotonic() - started)
+        return reply
 
     def check_alike(self, replies: Sequence[Reply]) -> None:
         """All passes must have run on one machine with one runtime, and that of the device's architecture."""

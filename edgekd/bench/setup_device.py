@@ -4,6 +4,8 @@ Standard library, Python 3.8 syntax, no edgekd import. The last line of stdout i
 job's folder, which goes when the job does, and becomes `../site` by one rename: a setup that is cut off leaves nothing.
 """
 
+from __future__ import annotations
+
 import importlib
 import json
 import os
@@ -13,23 +15,26 @@ import struct
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
+from typing import Any
 
 NEW, SITE, NOTE = "site", os.path.join("..", "site"), "edgekd-setup.json"
 
 
-def facts():
+def facts() -> dict[str, Any]:
     """What decides which wheels fit, and what an earlier setup left."""
     try:
         with open(os.path.join(SITE, NOTE)) as stream:
             note = stream.read(10000)
     except OSError:
         note = ""
-    found = {"python": list(sys.version_info[:2]), "bits": 8 * struct.calcsize("P"), "libc": list(platform.libc_ver())}
+    found: dict[str, Any] = {"python": list(sys.version_info[:2]), "libc": list(platform.libc_ver())}
+    found["bits"] = 8 * struct.calcsize("P")
     found.update(system=platform.system(), machine=platform.machine(), note=note, free=shutil.disk_usage(".").free)
     return found
 
 
-def unpack(archive, note):
+def unpack(archive: str, note: str) -> dict[str, Any]:
     """Unpack the wheels that the host sent."""
     with tarfile.open(archive) as stream:
         for member in stream:
@@ -39,7 +44,7 @@ def unpack(archive, note):
     return written(note)
 
 
-def fetch(index_url, note, *requirements):
+def fetch(index_url: str, note: str, *requirements: str) -> dict[str, Any]:
     """Let the device's own pip fetch them."""
     argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]
     argv += ["--target", NEW, "--only-binary=:all:", "--index-url", index_url]
@@ -50,20 +55,20 @@ def fetch(index_url, note, *requirements):
     return written(note)
 
 
-def written(note):
+def written(note: str) -> dict[str, Any]:
     with open(os.path.join(NEW, NOTE), "w") as stream:
         stream.write(note)
     return {}
 
 
-def check(folder, *modules):
+def check(folder: str, *modules: str) -> dict[str, Any]:
     """Import them, and say which versions they are."""
     if folder:
         sys.path.insert(0, os.path.abspath(folder))
     return {"versions": {name: str(getattr(importlib.import_module(name), "__version__", "")) for name in modules}}
 
 
-def take():
+def take() -> dict[str, Any]:
     """Put what was made in the place of what was there."""
     if os.path.lexists(SITE):
         os.rename(SITE, "site-before")
@@ -71,17 +76,17 @@ def take():
     return {}
 
 
-def remove():
+def remove() -> dict[str, Any]:
     found = os.path.lexists(SITE)
     if found:
         os.rename(SITE, "site-before")
     return {"removed": found}
 
 
-ACTIONS = {action.__name__: action for action in (facts, unpack, fetch, check, take, remove)}
+ACTIONS: dict[str, Callable[..., Any]] = {action.__name__: action for action in (facts, unpack, fetch, check, take, remove)}
 
 
-def main(what, *arguments):
+def main(what: str, *arguments: str) -> None:
     try:
         answer = ACTIONS[what](*arguments)
     except Exception as error:  # whatever an import raises, the host says it in one line

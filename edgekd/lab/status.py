@@ -75,7 +75,7 @@ def unreachable(address: str) -> str:
 
 def emulated(known: set[str]) -> list[Record]:
     """Boards that `edgekd devices emulate` started and that devices.toml has no address of; those of no folder are none."""
-    found = []
+    found: list[Record] = []
     for file in sorted((lab_folder() / "boards").glob("*.json"))[:MAX_BOARDS]:
         try:
             board = json.loads(file.read_text(encoding="utf-8"))

@@ -19,6 +19,7 @@ class DeviceFault(DeviceError):
 
 
 SSH = (
+    (r"REVOKED HOST KEY", "host-key-revoked", "its host key is marked as revoked in known_hosts: it may be another machine"),
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key .* has changed",
         "host-key-changed",
@@ -113,12 +114,13 @@ DEVICE = (
     (r"No space left|Disk quota exceeded", "disk-full", "its disk is full: free some space there"),
     (r"Read-only file system", "read-only", "its file system is read-only"),
     (r"Permission denied|Operation not permitted|cannot create", "not-writable", "may not be written there: {said}"),
-    (r"[Cc]annot allocate memory|can't fork|Out of memory", "out-of-memory", "it is out of memory"),
+    (r"[Cc]annot allocate memory|can't fork|Out of memory|failed to map segment", "out-of-memory", "it is out of memory"),
     (r"Input/output error|Structure needs cleaning", "disk-broken", "its disk gives errors: {said}"),
 )
 
 ANSWER = (
-    (r"ended by SIGKILL", "out-of-memory", "{said}"),
+    (r"ended by SIGKILL|MemoryError|bad_alloc|Cannot allocate memory", "out-of-memory", "{said}"),
+    (r"No space left|Disk quota exceeded", "disk-full", "{said}"),
     (r"ended by |ended with exit code [1-9]", "crashed", "{said}"),
     (r"answered another|were asked for", "another-job", "{said}"),
 )
@@ -126,7 +128,7 @@ ANSWER = (
 PASSING = {"busy", "connect-timeout", "connection-refused", "lost", "not-found", "offline", "rebooted", "session-refused"}
 PASSING |= {"taken", "truncated", "unreachable"}
 """Causes that may be over in a while, without anybody doing anything here."""
-OF_THE_RUN = {"another-job", "crashed", "garbage", "out-of-memory", "output", "timeout"}
+OF_THE_RUN = {"another-job", "clock-jump", "crashed", "garbage", "out-of-memory", "output", "timeout"}
 """Causes that may lie in what was run: the device answers again, and the next model may do better."""
 
 

@@ -236,7 +236,8 @@ class Remote:
         if late and code in (124, 128 + signal.SIGKILL, 128 + signal.SIGTERM):  # which of them depends on whose `timeout` it is
             raise timed_out(self.where, timeout_s)
         if code in (126, 127) and not out:
-            raise self._named(err if code == 126 else "", "cannot-start", f"cannot start {argv[0]}: is it installed there?")
+            why = last_line(err) if code == 126 else "is it installed there?"
+            raise DeviceFault(self.where, "cannot-start", f"cannot start {argv[0]}: {why}")
         return Completed(rc=128 - code if 128 < code < 128 + 65 else code, stdout=out, stderr=err)
 
     def _send(self, file: Path, remote: str) -> None:

@@ -53,7 +53,8 @@ class Ssh:
     def open(self) -> None:
         self._exit()
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        master = ["-o", "ControlMaster=yes", "-o", f"ControlPersist={PERSIST_S}", "-f", "-N"]
+        # Of algorithms that do not meet, ssh tells at this level only.
+        master = ["-o", "LogLevel=INFO", "-o", "ControlMaster=yes", "-o", f"ControlPersist={PERSIST_S}", "-f", "-N"]
         done = run_bytes(self._argv(*master), OPEN_S, where=self.where, daemon=True)
         if done.rc != 0:
             raise self._fault(done, "ssh-failed", "ssh cannot connect: {said}")
@@ -79,7 +80,7 @@ class Ssh:
 
     def _argv(self, *options: str) -> list[str]:
         fixed = [part for name, value in OPTIONS.items() for part in ("-o", f"{name}={value}")]
-        return ["ssh", "-T", "-S", self._socket, *fixed, *options, *self._place, "--", self._host]
+        return ["ssh", "-T", "-S", self._socket, *options, *fixed, *self._place, "--", self._host]  # the first of two counts
 
     def _exit(self) -> None:
         """End the connection, if there is one."""

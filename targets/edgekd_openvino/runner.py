@@ -54,7 +54,7 @@ class Model:
             for port in compiled.inputs
         ]
         self._request = compiled.create_infer_request()
-        self._bound = ()  # type: Tuple[Any, ...]
+        self._bound: Sequence[Any] = ()
 
     def run(self, arrays: List[Any]) -> List[Any]:
         """Outputs, in the model's order. Inputs are read where they lie; outputs are copied, the next run reuses theirs.

@@ -104,7 +104,6 @@ def profile_record(profile: Profile) -> dict[str, Any]:
         "latency_ms": _latency(profile.latency_ms),
         "peak_memory_bytes": figure(profile.peak_memory_bytes),
         **profile.memory,
-        **profile.memory,
         "size_bytes": profile.size_bytes,
         "energy_mj": figure(profile.energy_mj),
         **profile.use,

@@ -1,27 +1,36 @@
-"""Faults put into a real connection: each has its name, none hangs past its limit, nothing is left, the next run goes on."""
+"""Faults put into real connections and pushes: each has its name, none hangs past its limit, nothing is left, the next goes on.
+
+What goes wrong in a run, or in its answer, is in `test_run_faults.py`.
+"""
 
 import contextlib
 import os
+import shutil
+import socketserver
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-from ssh_server import Board, Lab, free_port, needs_sshd
+from fault_lab import Faced, cause_of, impatient, refused, tools, when
+from ssh_server import Board, Lab, free_port, keygen, needs_sshd
 
-from edgekd.bench.reply import parse
-from edgekd.bench.transports import DeviceFault, Transport, base, connect
+from edgekd.bench.transports import base, connect
+from edgekd.bench.transports import remote as remote_module
 from edgekd.bench.transports import ssh as ssh_module
-from edgekd.bench.transports.process import run_bytes
-from edgekd.errors import DeviceError
+from edgekd.bench.transports.address import read_address
+from edgekd.bench.transports.locks import DeviceLock
+from edgekd.bench.transports.remote import Remote
+from edgekd.bench.transports.ssh import Ssh
 
 pytestmark = needs_sshd
-LONG = "616.5"  # seconds of sleep that name what a test started
+Patch = pytest.MonkeyPatch
+Connecting = Callable[[Lab, Patch], object]
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+def lab(tmp_path: Path, monkeypatch: Patch) -> Iterator[Lab]:
     (tmp_path / "lab").mkdir()
     made = Lab(tmp_path / "lab")
     made.enter(monkeypatch, tmp_path)
@@ -29,243 +38,313 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     made.stop()
 
 
-@pytest.fixture
-def board(lab: Lab) -> Iterator[Board]:
-    found = lab.board()
-    yield found
-    assert found.left() == []
-    assert not _running()
-    with contextlib.closing(connect("ssh:board")) as device:  # the next one goes on
-        assert device.run(["echo", "next"], 30).stdout == "next\n"
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Another lab, whose board has no fault."""
+    made = Lab(tmp_path_factory.mktemp("calm"))
+    made.board("calm")
+    yield made
+    made.stop()
 
 
-def _running() -> list[int]:
-    return [p.pid for p in psutil.process_iter(["cmdline"]) if LONG in (p.info["cmdline"] or [])]
+# Connecting ------------------------------------------------------------------------------------------------------------
 
 
-def refused(address: str = "ssh:board") -> str:
-    """Cause of the fault in connecting, which comes in time and leaves no lock."""
-    started = time.monotonic()
-    with pytest.raises(DeviceFault) as caught:
-        connect(address)
-    assert time.monotonic() - started < 40
-    assert "\n" not in str(caught.value)
-    return caught.value.cause
+def sshd(*lines: str) -> Connecting:
+    """A server with these lines in its configuration."""
+    return lambda lab, patch: lab.board(extra=list(lines))
 
 
-def fault(device: Transport, *argv: str, timeout_s: float = 20) -> str:
-    """Cause of the fault of a run, which comes within its limit and what connecting anew may take."""
-    started = time.monotonic()
-    with pytest.raises(DeviceFault) as caught:
-        device.run(list(argv), timeout_s)
-    assert time.monotonic() - started < timeout_s + 20
-    return caught.value.cause
+def client(*lines: str, server: tuple[str, ...] = ()) -> Connecting:
+    """A user's configuration of ssh with these lines for every host."""
+
+    def inject(lab: Lab, patch: Patch) -> None:
+        lab.board(extra=list(server))
+        lab.write("Host *", *(f"  {line}" for line in lines))
+
+    return inject
 
 
-def test_key_refused(lab: Lab) -> None:
-    """A key that the device does not know."""
-    board = lab.board()
-    (board.folder / "authorized_keys").write_text("")
-    assert refused() == "key-refused"
+def keys(text: Callable[[Lab, Board], str]) -> Connecting:
+    """A device that knows other keys."""
+
+    def inject(lab: Lab, patch: Patch) -> None:
+        board = lab.board()
+        (board.folder / "authorized_keys").write_text(text(lab, board))
+
+    return inject
 
 
-def test_host_key_changed(lab: Lab) -> None:
-    """A device that shows another host key than before."""
-    board = lab.board()
-    other = lab.board("other", start=False)
-    text = (lab.folder / "known_hosts").read_text().splitlines()
-    key = text[1].split(" ", 1)[1]
-    (lab.folder / "known_hosts").write_text(f"[127.0.0.1]:{board.port} {key}\n")
-    assert (refused(), other.process) == ("host-key-changed", None)
+def stranger(lab: Lab, board: Board) -> str:
+    keygen(lab.folder / "strange_key")
+    return (lab.folder / "strange_key.pub").read_text()
 
 
-def test_host_key_unknown(lab: Lab) -> None:
-    """A device that was never met: nobody is asked, nothing is accepted."""
+def open_key(lab: Lab, patch: Patch) -> None:
     lab.board()
-    (lab.folder / "known_hosts").write_text("")
-    assert refused() == "host-key-unknown"
+    lab.key.chmod(0o644)
 
 
-def test_connection_refused(lab: Lab) -> None:
-    """A port where nothing listens."""
+def known_hosts(text: Callable[[Lab, Board, str], str]) -> Connecting:
+    """What the user has noted of the device's host key; the text gets another host's key."""
+
+    def inject(lab: Lab, patch: Patch) -> None:
+        board = lab.board()
+        keygen(lab.folder / "host")
+        other = " ".join((lab.folder / "host.pub").read_text().split()[:2])
+        (lab.folder / "known_hosts").write_text(text(lab, board, other))
+
+    return inject
+
+
+def nobody(lab: Lab, patch: Patch) -> None:
     lab.board(start=False)
-    assert refused() == "connection-refused"
 
 
-def test_host_unknown(lab: Lab) -> None:
-    """A name that nobody resolves."""
-    lab.board(start=False)
-    assert refused("ssh:no-such-host.invalid") == "host-unknown"
+def jump(*lines: str) -> Connecting:
+    def inject(lab: Lab, patch: Patch) -> None:
+        lab.board(start=False)
+        lab.write("Host board", "  ProxyJump jump", "Host jump", *(f"  {line.format(port=free_port())}" for line in lines))
+
+    return inject
 
 
-def test_hangs_while_connecting(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something that accepts the connection and never speaks."""
-    import socket
+def listener(says: bytes | None) -> Connecting:
+    """Something that listens and is no sshd: it says this and hangs up, or, with None, never speaks."""
 
-    monkeypatch.setitem(ssh_module.OPTIONS, "ConnectTimeout", "2")
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        lab.write("Host mute", "  HostName 127.0.0.1", f"  Port {silent.getsockname()[1]}")
-        assert refused("ssh:mute") in ("connect-timeout", "lost")
+    def inject(lab: Lab, patch: Patch) -> None:
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                if says is None:
+                    time.sleep(20)
+                else:
+                    self.request.recv(100)
+                    self.request.sendall(says)
 
+        patch.setitem(ssh_module.OPTIONS, "ConnectTimeout", "2")
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        lab.write("Host board", "  HostName 127.0.0.1", f"  Port {server.server_address[1]}")
 
-def test_bad_ssh_configuration(lab: Lab) -> None:
-    """A user's configuration that ssh itself refuses."""
-    lab.board(start=False)
-    lab.write("NoSuchOption yes")
-    assert refused() == "ssh-config"
-
-
-def test_jump_host_down(lab: Lab) -> None:
-    """A jump host that does not answer is as a device that does not: the user's ProxyJump is followed."""
-    lab.board(start=False)
-    lab.write("Host board", "  ProxyJump jump", "Host jump", "  HostName 127.0.0.1", f"  Port {free_port()}")
-    assert refused() in ("connection-refused", "lost")
+    return inject
 
 
-def test_no_shell(lab: Lab) -> None:
-    """An account that may log in and gets no shell."""
-    lab.board(extra=["ForceCommand echo This account is currently not available.; exit 1"])
-    assert refused() == "truncated"
+def unknown_name(lab: Lab, patch: Patch) -> None:
+    lab.write("Host board", "  HostName no-such-host.invalid")
 
 
-def test_sessions_refused(lab: Lab) -> None:
-    """A server that allows a connection and no command over it."""
-    lab.board(extra=["MaxSessions 0"])
-    assert refused() in ("session-refused", "lost")
+def unreachable(lab: Lab, patch: Patch) -> None:
+    """To the address of everybody no connection can be made."""
+    lab.write("Host board", "  HostName 255.255.255.255")
 
 
-def test_no_timeout_command(lab: Lab) -> None:
-    """A device that could not end a run by itself is not used."""
-    tools = lab.folder / "tools"
-    tools.mkdir()
-    for name in ("sh", "mkdir", "cat", "readlink", "ln", "rm", "cut", "date", "uname", "mv"):
-        (tools / name).symlink_to(f"/bin/{name}")
-    lab.board(extra=[f'ForceCommand env PATH={tools} /bin/sh -c "$SSH_ORIGINAL_COMMAND"'])
-    assert refused() == "no-timeout"
+def without_timeout(lab: Lab, patch: Patch) -> None:
+    names = ("sh", "mkdir", "cat", "readlink", "ln", "rm", "cut", "date", "uname", "mv")
+    place = tools(lab.folder / "tools", *names)
+    lab.board(extra=[f'ForceCommand env PATH={place} {place}/sh -c "$SSH_ORIGINAL_COMMAND"'])
 
 
-def test_disk_full_at_the_start(lab: Lab) -> None:
-    """A device that cannot even make a folder."""
-    board = lab.board()
-    (board.home / ".edgekd").symlink_to("/proc/self")
-    assert refused() in ("not-writable", "read-only", "disk-full")
+def home(make: Callable[[Path], object]) -> Connecting:
+    def inject(lab: Lab, patch: Patch) -> None:
+        make(lab.board().home / ".edgekd")
+
+    return inject
 
 
-def test_disk_full_in_a_push(board: Board, tmp_path: Path) -> None:
-    """A file that does not fit: a limit on the size of files stands for the full disk, /dev/full for its message."""
-    (tmp_path / "big").write_bytes(bytes(1 << 20))
-    with contextlib.closing(connect("ssh:board")) as device:
-        folder = next(board.home.glob(".edgekd/job-*"))
-        (folder / "out").mkdir()
-        os.symlink("/dev/full", folder / "out" / "full")
-        done = device.run(["sh", "-c", "cat /dev/zero > out/full"], 20)
-        assert "No space left on device" in done.stderr
+def hanging(lab: Lab, patch: Patch) -> None:
+    impatient(patch)
+    lab.board(extra=["ForceCommand sleep 60"])
 
 
-def test_connection_lost_in_mid_run(board: Board) -> None:
-    """A cable that is pulled while a run goes on: named, and the run is ended over a new connection."""
-    import threading
-
-    with contextlib.closing(connect("ssh:board")) as device:
-        threading.Timer(0.7, board.cut).start()
-        assert fault(device, "sleep", LONG) == "lost"
+def flooding(lab: Lab, patch: Patch) -> None:
+    patch.setattr(base, "MAX_OUTPUT_BYTES", 1 << 20)
+    lab.board(extra=["ForceCommand yes"])
 
 
-def test_ssh_killed_in_mid_run(board: Board) -> None:
-    """The ssh on this side that is killed."""
-    import threading
-
-    def kill_master() -> None:
-        for process in psutil.process_iter(["name", "cmdline"]):
-            words = process.info["cmdline"] or []
-            if process.info["name"] == "ssh" and f"{socket_folder}/c" in words and "ControlMaster=yes" in words:
-                process.kill()
-
-    with contextlib.closing(connect("ssh:board")) as device:
-        socket_folder = device._channel._folder  # type: ignore[attr-defined]
-        threading.Timer(0.7, kill_master).start()
-        assert fault(device, "sleep", LONG) == "lost"
+def used_by_another_machine(lab: Lab, patch: Patch) -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    place = lab.board().home / ".edgekd"
+    place.mkdir()
+    (place / "lock").symlink_to(f"0a1b2c3d.77.1700000000.0123456789abcdef:{boot}:9999999999")
+    patch.setattr(remote_module.Remote.__init__, "__defaults__", (0.3, None))
 
 
-def test_server_gone_in_mid_run(lab: Lab) -> None:
-    """A device that vanishes and does not come back: named in time; closing does not wait for it either."""
-    import threading
-
-    board = lab.board()
-    device = connect("ssh:board")
-    threading.Timer(0.7, board.stop).start()
-    assert fault(device, "sleep", LONG) == "lost"
-    started = time.monotonic()
-    device.close()
-    assert time.monotonic() - started < 30
-    board.start()
-    with contextlib.closing(connect("ssh:board")) as again:  # this machine's next run takes over: it knows that nobody is there
-        assert again.run(["true"], 20).rc == 0
-    assert (board.left(), _running()) == ([], [])
+def used_by_this_machine(lab: Lab, patch: Patch) -> None:
+    lab.board()
+    held = DeviceLock("ssh:board")
+    held.take(5)
+    patch.setattr(remote_module.Remote.__init__, "__defaults__", (0.3, None))
+    patch.setattr(lab, "stop", lambda stop=lab.stop: (held.release(), stop()))
 
 
-def test_hangs_and_ignores_signals(board: Board) -> None:
-    """A run that ignores being told to end is ended all the same."""
-    with contextlib.closing(connect("ssh:board")) as device:
-        assert fault(device, "sh", "-c", f"trap '' TERM HUP INT; sleep {LONG}", timeout_s=1) == "timeout"
+def without_ssh(lab: Lab, patch: Patch) -> None:
+    patch.setenv("PATH", str(lab.folder / "nothing"))
 
 
-def test_out_of_memory(board: Board) -> None:
-    """A run that the kernel kills, as it does where memory ends: the answer's reader says so."""
-    with contextlib.closing(connect("ssh:board")) as device:
-        done = device.run(["sh", "-c", "kill -9 $$"], 20)
-    with pytest.raises(DeviceError, match="SIGKILL: out of memory"):
-        parse(done, "memory", where="board")
+ANY = ("lost", "connection-refused")
+CONNECTING: dict[str, tuple[Connecting, str | tuple[str, ...]]] = {
+    "no key is known there": (keys(lambda lab, board: ""), "key-refused"),
+    "another key is known there": (keys(stranger), "key-refused"),
+    "its list of keys is garbage": (keys(lambda lab, board: "\0\xff" * 500), "key-refused"),
+    "keys are not accepted": (sshd("PubkeyAuthentication no"), "key-refused"),
+    "the account may not log in": (sshd("DenyUsers *"), "key-refused"),
+    "the private key is open to all": (open_key, "key-unprotected"),
+    "the host key changed": (known_hosts(lambda lab, b, other: f"[127.0.0.1]:{b.port} {other}\n"), "host-key-changed"),
+    "the host key is revoked": (known_hosts(lambda lab, b, o: f"@revoked * {_own(b)}\n"), "host-key-revoked"),
+    "the host key is unknown": (known_hosts(lambda lab, board, other: ""), "host-key-unknown"),
+    "nothing listens": (nobody, "connection-refused"),
+    "nothing listens at the jump host": (jump("HostName 127.0.0.1", "Port {port}"), ANY),
+    "the jump host's name is unknown": (jump("HostName no-such-host.invalid"), ("host-unknown", "lost")),
+    "its name is unknown": (unknown_name, "host-unknown"),
+    "there is no route": (unreachable, "unreachable"),
+    "what listens never speaks": (listener(None), "connect-timeout"),
+    "what listens hangs up": (listener(b""), "lost"),
+    "what listens is a web server": (listener(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "lost"),
+    "ssh's configuration has an unknown option": (client("NoSuchOption yes"), "ssh-config"),
+    "ssh's configuration lacks a value": (client("ServerAliveInterval"), "ssh-config"),
+    "no cipher in common": (client("Ciphers aes256-ctr", server=("Ciphers aes128-ctr",)), "no-common-algorithm"),
+    "no key exchange in common": (
+        client("KexAlgorithms ecdh-sha2-nistp256", server=("KexAlgorithms curve25519-sha256",)),
+        "no-common-algorithm",
+    ),
+    "no host key in common": (client("HostKeyAlgorithms rsa-sha2-512"), "no-common-algorithm"),
+    "no command is allowed": (sshd("MaxSessions 0"), "session-refused"),
+    "the account has no shell": (sshd("ForceCommand echo This account is currently not available.; exit 1"), "truncated"),
+    "the shell prints garbage": (sshd("ForceCommand head -c 3000 /dev/urandom"), "truncated"),
+    "the shell hangs": (hanging, "timeout"),
+    "the shell prints without end": (flooding, "output"),
+    "it has no command 'timeout'": (without_timeout, "no-timeout"),
+    "its memory is used up": (sshd('ForceCommand ulimit -v 3000; /bin/sh -c "$SSH_ORIGINAL_COMMAND"'), "out-of-memory"),
+    "edgekd's folder leads into /proc": (home(lambda place: place.symlink_to("/proc/self")), "not-writable"),
+    "edgekd's folder is a file": (home(lambda place: place.write_text("")), "not-writable"),
+    "another machine has it": (used_by_another_machine, "busy"),
+    "another process has it": (used_by_this_machine, "busy"),
+    "there is no ssh here": (without_ssh, "cannot-start"),
+}
 
 
-def test_garbage_for_an_answer(board: Board) -> None:
-    """Bytes that are no text, where JSON was expected."""
-    with contextlib.closing(connect("ssh:board")) as device:
-        done = device.run(["head", "-c", "3000", "/dev/urandom"], 20)
-    with pytest.raises(DeviceError, match=r"without a JSON answer|no answer"):
-        parse(done, "memory", where="board")
+def _own(board: Board) -> str:
+    return " ".join((board.folder / "host_key.pub").read_text().split()[:2])
 
 
-def test_flood(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Output without end."""
-    monkeypatch.setattr(base, "MAX_OUTPUT_BYTES", 1 << 20)
-    with contextlib.closing(connect("ssh:board")) as device:
-        assert fault(device, "yes") == "output"
+@pytest.mark.parametrize("what", CONNECTING)
+def test_in_connecting(what: str, lab: Lab, calm: Lab, tmp_path: Path, monkeypatch: Patch) -> None:
+    """Named in time, and another device is used meanwhile as if nothing was."""
+    inject, cause = CONNECTING[what]
+    with monkeypatch.context() as patch:
+        inject(lab, patch)
+        assert refused() in ((cause,) if isinstance(cause, str) else cause)
+    place = lab.folder / "board" / "home" / ".edgekd"
+    assert place.is_symlink() or not place.is_dir() or {path.name for path in place.iterdir()} <= {"lock"}
+    calm.enter(monkeypatch, tmp_path)
+    with contextlib.closing(connect("ssh:calm")) as device:
+        assert device.run(["echo", "next"], 60).stdout == "next\n"
 
 
-def test_missing_interpreter(board: Board) -> None:
-    """A command that is not installed there."""
-    with contextlib.closing(connect("ssh:board")) as device:
-        assert fault(device, "python9") == "cannot-start"
-
-
-def test_folder_removed_in_mid_work(board: Board) -> None:
-    """Somebody who tidies up on the device."""
-    import shutil
-
-    with contextlib.closing(connect("ssh:board")) as device:
-        shutil.rmtree(board.home / ".edgekd")
-        assert fault(device, "true") == "taken"
-
-
-def test_greeting_in_front_of_answers(lab: Lab) -> None:
-    """A login script that prints is no fault."""
+def test_a_greeting_is_no_fault(lab: Lab) -> None:
+    """A login script that prints in front of answers changes nothing."""
     lab.board(extra=['ForceCommand echo "Welcome!"; eval "$SSH_ORIGINAL_COMMAND"'])
     with contextlib.closing(connect("ssh:board")) as device:
-        assert device.run(["echo", "hello"], 20).stdout.endswith("hello\n")
+        assert device.run(["echo", "hello"], 60).stdout.endswith("hello\n")
 
 
-def test_no_ssh_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine without OpenSSH."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert refused() == "cannot-start"
+# Pushing ---------------------------------------------------------------------------------------------------------------
+
+Pushing = Callable[[Faced, Patch], contextlib.AbstractContextManager[object]]
 
 
-def test_a_flood_on_this_machine_is_stopped_early() -> None:
-    """Output beyond the limit ends a process at once, not at its time limit."""
-    started = time.monotonic()
-    with pytest.raises(DeviceFault) as caught:
-        run_bytes(["yes"], 60, where="here", limit_bytes=1000)
-    assert caught.value.cause == "output"
-    assert time.monotonic() - started < 20
+def habit(name: str) -> Pushing:
+    def inject(faced: Faced, patch: Patch) -> contextlib.AbstractContextManager[object]:
+        faced.habit(name)
+        return contextlib.nullcontext()
+
+    return inject
+
+
+def stalled(act: Callable[[Faced], object]) -> Pushing:
+    """The push stalls in the middle of the file, and then something happens."""
+
+    def inject(faced: Faced, patch: Patch) -> contextlib.AbstractContextManager[object]:
+        faced.habit("stall")
+        impatient(patch)
+        patch.setattr(remote_module, "SLOWEST_BYTES_S", 1 << 30)
+        return when(lambda: faced.folder / "now", lambda: act(faced))
+
+    return inject
+
+
+def at_once(act: Callable[[Faced], object]) -> Pushing:
+    def inject(faced: Faced, patch: Patch) -> contextlib.AbstractContextManager[object]:
+        act(faced)
+        return contextlib.nullcontext()
+
+    return inject
+
+
+def stolen(faced: Faced) -> None:
+    lock = faced.board.home / ".edgekd" / "lock"
+    lock.unlink()
+
+
+PUSHING: dict[str, tuple[str, Pushing, str]] = {
+    "the disk is full": ("size=256k", habit(""), "disk-full"),
+    "no file can be made any more": ("size=8m,nr_inodes=6", habit(""), "disk-full"),
+    "its file system turns read-only": ("size=8m", at_once(lambda faced: faced.remount("ro")), "read-only"),
+    "files may not be so large": ("", habit("small-files"), "not-copied"),
+    "the connection is cut": ("", stalled(lambda faced: faced.board.cut()), "lost"),
+    "it hangs": ("", stalled(lambda faced: None), "timeout"),
+    "all of it freezes": ("", stalled(Faced.freeze), "timeout"),
+    "it takes a part and says nothing": ("", habit("swallow"), "truncated"),
+    "the answer is cut off": ("", habit("cut-end"), "truncated"),
+    "another job is answered for": ("", habit("other-token"), "another-job"),
+    "its folder is removed": ("", at_once(lambda faced: shutil.rmtree(faced.board.home / ".edgekd")), "taken"),
+    "its lock is removed": ("", at_once(stolen), "taken"),
+}
+
+
+@pytest.mark.parametrize("what", PUSHING)
+def test_in_a_push(what: str, lab: Lab, tmp_path: Path, monkeypatch: Patch) -> None:
+    """A folder of files that does not arrive whole is named, and nothing of it stays."""
+    mount, inject, cause = PUSHING[what]
+    inner = tmp_path / "model"
+    inner.mkdir()
+    for index in range(3):
+        (inner / f"part{index}").write_bytes(os.urandom(300_000))
+    faced = Faced(lab)
+    with faced.mounted(mount) if mount else contextlib.nullcontext(), monkeypatch.context() as patch:
+        device = connect("ssh:board")
+        with inject(faced, patch):
+            assert cause_of(lambda: device.push(inner, "model"), 60) == cause
+        faced.habit("")
+        if cause == "read-only":
+            faced.remount("rw")
+        device.close()
+        faced.check_clean()
+
+
+def test_there_are_enough() -> None:
+    """Faults of connections, pushes, runs and answers: as many, and as many causes, as the lists claim."""
+    from test_run_faults import ANSWERS, RUNNING
+
+    causes = [cause for _, cause in CONNECTING.values()] + [cause for _, _, cause in PUSHING.values()]
+    causes += [cause for _, _, cause in RUNNING.values()] + [cause for _, cause in ANSWERS.values()]
+    assert len(causes) >= 80
+    assert len({cause for cause in causes if isinstance(cause, str)}) >= 25
+
+
+def test_waiting_for_a_device_has_an_end(lab: Lab) -> None:
+    """A device that is in use is waited for as long as was said, and not longer."""
+    lab.board()
+    with contextlib.closing(connect("ssh:board")):
+        assert cause_of(lambda: Remote(Ssh(read_address("ssh:board")), wait_s=0.2), 60) == "busy"
+
+
+def test_a_silent_port_is_closed_again(lab: Lab) -> None:
+    """What a refused connection opened here is gone."""
+    lab.board(start=False)
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
+    for _ in range(3):
+        refused()
+    after = len(os.listdir("/proc/self/fd")) if before else 0
+    assert after <= before

@@ -12,7 +12,7 @@ import edgekd
 HEAVY = {"torch", "tensorflow", "onnx", "onnxruntime", "openvino", "coremltools", "ai_edge_litert", "litert_torch", "nncf"}
 HEAVY |= {"optuna", "plotly", "sklearn", "scipy"}
 MODULES = sorted(file.stem for file in Path(edgekd.__file__).parent.glob("*.py") if not file.stem.startswith("_"))
-LAZY = {"stages", "fidelity_report", "document", "testing"}
+LAZY = {"stages", "run_state", "fidelity_report", "document", "testing"}
 """Modules that are imported once torch is needed anyway, or by test suites only."""
 
 

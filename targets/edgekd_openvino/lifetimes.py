@@ -39,7 +39,9 @@ OVER = frozenset(
 def lifetimes(path: Path) -> Lifetimes:
     """Raises InputError where the file is broken; a size that is known at run time only is left out."""
     sizes: dict[str, int] = {}
-    steps, inputs, outputs = [], [], []
+    steps: list[Step] = []
+    inputs: list[str] = []
+    outputs: list[str] = []
     for operator in files.read(path).get_ordered_ops():
         kind = operator.get_type_name()
         reads = tuple(_name(given.get_source_output()) for given in operator.inputs())

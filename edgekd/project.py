@@ -44,8 +44,8 @@ class SearchSettings:
     Method `separate`: `trials` candidates are screened, survivors train `rung_epochs`, the best `finalists` train fully.
     Method `supernet`: all students of the space train together, one of them a `step` in turn, or four by the sandwich rule;
     `measured` of them are measured for each deployment and precision to predict the others; `finalists` in all train
-    `fine_tuning_epochs` more. The `coupled` space is gone through; in the `free` one `trials` students are rated, as an
-    evolutionary search proposes them.
+    `fine_tuning_epochs` more, from the supernet's weights or, as `finalists_from` may say, from fresh ones. The `coupled`
+    space is gone through; in the `free` one `trials` students are rated, as an evolutionary search proposes them.
     `ranking` students train alone too, to say how well the supernet ranks them; 0 does without.
     By either method each deployment has one finalist at least.
     """
@@ -57,6 +57,7 @@ class SearchSettings:
     seed: int = 0
     rung_epochs: int | None = None
     fine_tuning_epochs: int | None = None
+    finalists_from: Literal["supernet", "scratch"] = "supernet"
     finalists: int = 1
     measured: int = 12
     ranking: int = 0

@@ -70,20 +70,19 @@ class Supernet:
             axes=axes,
         )
 
-    def finalist(self, candidate: Candidate) -> tuple[Stage, Stage]:
-        """The supernet, and a short training of one student that takes up its share of the weights."""
-        epochs = self.run.project.fine_tuning_epochs
-        recipe = replace(self.recipe, epochs=epochs)
-        supernet = self.stage
+    def finalist(self, candidate: Candidate) -> tuple[Stage, ...]:
+        """A training of one student alone: from its share of the supernet's weights, or from fresh ones."""
+        project = self.run.project
         own = Stage(
             name="student",
             candidate=candidate,
-            recipe=recipe,
+            recipe=replace(self.recipe, epochs=project.fine_tuning_epochs),
             seed=self.run.seed,
-            starts_from=supernet.name,
-            axes=supernet.axes,
         )
-        return supernet, own
+        if project.search.finalists_from == "scratch":
+            return (own,)
+        supernet = self.stage
+        return supernet, replace(own, starts_from=supernet.name, axes=supernet.axes)
 
     @cached_property
     def trained(self) -> Record:

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from edgekd.distill.objective import Objective
 from edgekd.distill.recipe import Recipe, WeightedLoss
 from edgekd.distill.stage import Stage
 from edgekd.errors import StageError
+from edgekd.search.supernet import Supernet
 from edgekd.students.space import Space
 
 SPACE = Space(
@@ -168,6 +170,17 @@ def test_a_finalist_takes_up_its_share_of_the_weights(caches: Any, tmp_path: Pat
     for name, tensor in ours.items():
         if "running" not in name and "num_batches" not in name:
             assert torch.allclose(tensor, cut[name], atol=1e-4), name
+
+
+@pytest.mark.parametrize(("source", "stages", "starts_from"), [("supernet", 2, "supernet"), ("scratch", 1, None)])
+def test_a_finalist_starts_where_the_project_says(source: str, stages: int, starts_from: str | None) -> None:
+    search = SimpleNamespace(finalists_from=source, step="turns")
+    project = SimpleNamespace(search=search, distill=RECIPE, fine_tuning_epochs=2)
+    pilots = SimpleNamespace(fitting=lambda candidate, recipe, final: recipe)
+    run = SimpleNamespace(project=project, pilots=pilots, space=SPACE, seed=3)
+    found = Supernet(run=cast(Any, run)).finalist(SPACE.smallest)
+    assert len(found) == stages
+    assert (found[-1].candidate, found[-1].starts_from, found[-1].recipe.epochs) == (SPACE.smallest, starts_from, 2)
 
 
 def test_the_learner_ships_the_largest_student(caches: Any, tmp_path: Path) -> None:

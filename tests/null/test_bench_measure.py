@@ -13,7 +13,8 @@ from edgekd.bench.settings import Settings
 from edgekd.errors import DeviceError, InputError, MissingExtraError
 from edgekd.null_target import NullTarget
 
-FIELDS = ["schema", "device", "target", "artifact", "sha256", "latency_ms", "peak_memory_bytes", "size_bytes", "energy_mj"]
+FIELDS = ["schema", "device", "target", "artifact", "sha256", "latency_ms", "peak_memory_bytes"]
+FIELDS += ["pss_bytes", "planned_peak_bytes", "size_bytes", "energy_mj"]
 FEW = Settings(processes=2, warmup_queries=1)
 
 

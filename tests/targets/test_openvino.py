@@ -68,7 +68,7 @@ def test_notes_of_converters_are_dropped(built):
 def test_threads_are_honoured(built):
     """The compiled model runs on as many threads as asked for, in one stream, in float32."""
     model = load_runner(TARGET.runner).load(str(built("fp32").path), 2)
-    compiled = model._infer.__self__.get_compiled_model()
+    compiled = model._request.get_compiled_model()
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
     assert compiled.get_property("NUM_STREAMS") == 1
     assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"

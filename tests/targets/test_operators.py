@@ -42,7 +42,7 @@ def test_every_runtime_tells_its_operators(target: str, case: Callable[[str], Ca
     found = times(case(target).artifact("fp32").path, target)
     assert (found["queries"], found["provenance"]) == (QUERIES, "measured")
     assert all(set(row) == {"name", "type", "kernel", "calls", "median_us", "share"} for row in found["rows"])
-    assert all(row["calls"] == QUERIES for row in found["rows"])
+    assert [row for row in found["rows"] if row["calls"] != QUERIES] == []
     assert sum(row["share"] for row in found["rows"]) == pytest.approx(1)
     assert [row["share"] for row in found["rows"]] == sorted((row["share"] for row in found["rows"]), reverse=True)
     assert any(row["type"].startswith(TYPES[target]) and KERNELS[target] in row["kernel"] for row in found["rows"])

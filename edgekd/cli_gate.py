@@ -12,7 +12,7 @@ gate = typer.Typer(help="Compare a candidate with its baseline: red on real regr
 EXAMPLES = (
     "Examples: edgekd gate duel old.onnx new.onnx --metric latency_ms; "
     "edgekd gate duel model.onnx model.onnx@threads=2 --profile precise; "
-    "edgekd gate duel old.tflite new.tflite --device pi5 --connect ssh:pi --json -. "
+    "edgekd gate duel old.tflite new.tflite --device raspberry-pi-5 --connect ssh:pi --json -. "
     "Exit codes: 0 pass or improved, 10 regressed, 11 inconclusive (with --strict), 12 unstable."
 )
 

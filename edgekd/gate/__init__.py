@@ -1,4 +1,5 @@
 """Gates on performance: a candidate against a baseline, with known rates of false alarms and of misses.
 
-`signed_rank` judges paired blocks, `sequential` decides when enough of them were run.
+`duel` runs both in paired blocks: `signed_rank` judges those, `sequential` decides when enough were run, `family` of many at once.
+`accuracy` and `exact` have rules for what needs no repetition; so far only sizes are asked of them. `selftest` judges the gate.
 """
